@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Loads the benchmark's NDJSON files into DuckDB or ClickHouse and asks the same questions.
+
+Each engine runs inside this process with two threads and a durable insert; neither pays for HTTP, which
+Tidewater does. Prints one JSON line. Does not compare anything: report.py does.
+
+    bench/peers.py duckdb --files FOLDER --work FOLDER [--repeat 9] [--exact FILE]
+"""
+
+import argparse
+import glob
+import importlib.util
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+
+THREADS = 2
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# The two expressions for which every engine has its own form. The quick form is each engine's fastest:
+# DuckDB's quantile_disc (nearest-rank, as Tidewater's percentiles are) beats its approx_quantile, ClickHouse's
+# default quantile (a reservoir of 8,192) beats its quantileDD. Exact forms are asked once, for the comparison.
+FORMS = {
+    "duckdb": {
+        "quick": {"p95_duration": "quantile_disc(duration_ms, 0.95)", "uniq_user": 'approx_count_distinct("user")'},
+        "exact": {"p95_duration": "quantile_disc(duration_ms, 0.95)", "uniq_user": 'count(DISTINCT "user")'},
+    },
+    "clickhouse": {
+        "quick": {"p95_duration": "quantile(0.95)(duration_ms)", "uniq_user": 'uniq("user")'},
+        "exact": {"p95_duration": "quantileExactLow(0.95)(duration_ms)", "uniq_user": 'uniqExact("user")'},
+    },
+}
+
+
+class DuckDB:
+    """A native database file; the insert commits, the checkpoint rewrites it into its final form."""
+
+    COLUMNS = {
+        "ts": "TIMESTAMP", "project": "VARCHAR", "provider": "VARCHAR", "model": "VARCHAR", "user": "VARCHAR",
+        "status": "VARCHAR", "input_tokens": "BIGINT", "output_tokens": "BIGINT", "duration_ms": "DOUBLE",
+        "cost_usd": "DECIMAL(18,9)", "trace_id": "VARCHAR",
+    }
+
+    def __init__(self, folder):
+        import duckdb
+
+        os.makedirs(folder, exist_ok=True)
+        self.db = duckdb.connect(os.path.join(folder, "traces.duckdb"))
+        self.db.execute(f"SET threads = {THREADS}")
+        self.version = duckdb.__version__
+
+    def create(self):
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in self.COLUMNS.items())
+        self.db.execute(f"CREATE TABLE traces ({columns})")
+
+    def insert(self, path):
+        self.db.execute(
+            f"INSERT INTO traces SELECT * FROM read_json('{path}', format = 'newline_delimited', columns = {self.COLUMNS})"
+        )
+
+    def settle(self):
+        self.db.execute("CHECKPOINT")
+
+    def wait_for_clean_up(self):
+        """Nothing to wait for: the file has no second copy of the rows."""
+
+    def timed(self, sql):
+        """Seconds for the engine's own work, then rows as lists of text; turning them into text is not timed."""
+        started = time.perf_counter()
+        result = self.db.execute(sql)
+        seconds = time.perf_counter() - started
+        return seconds, [[str(value) for value in row] for row in result.fetchall()]
+
+    def close(self):
+        self.db.close()
+
+
+class ClickHouse:
+    """MergeTree with low-cardinality columns where ClickHouse's manual advises them (up to 10,000 values);
+    measured, users are faster as plain strings too."""
+
+    def __init__(self, folder):
+        from chdb import session
+
+        os.makedirs(folder, exist_ok=True)
+        self.session = session.Session(folder)
+        self.version = str(self.session.query("SELECT version()", "TabSeparated")).strip()
+        self.session.query("CREATE DATABASE IF NOT EXISTS bench ENGINE = Atomic")
+        self.session.query("USE bench")
+        for name, value in {
+            "max_threads": THREADS,
+            "max_insert_threads": THREADS,
+            "date_time_input_format": "'best_effort'",
+            "output_format_json_quote_64bit_integers": 1,
+            "output_format_json_quote_decimals": 1,
+        }.items():
+            self.session.query(f"SET {name} = {value}")
+
+    def create(self):
+        self.session.query(
+            """CREATE TABLE traces (
+                ts DateTime64(3, 'UTC'), project LowCardinality(String), provider LowCardinality(String),
+                model LowCardinality(String), "user" String, status LowCardinality(String), input_tokens Int64,
+                output_tokens Int64, duration_ms Float64, cost_usd Decimal(18, 9), trace_id String
+            ) ENGINE = MergeTree ORDER BY (project, ts)
+            SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"""
+        )
+
+    def insert(self, path):
+        self.session.query(f"INSERT INTO traces SELECT * FROM file('{path}', 'JSONEachRow')")
+
+    def settle(self):
+        self.session.query("OPTIMIZE TABLE traces FINAL")
+
+    def wait_for_clean_up(self):
+        """Parts that were merged away stay on disk for some minutes; without them the size is what it will be."""
+        deadline = time.time() + 600
+        while time.time() < deadline:
+            left = str(self.session.query("SELECT count() FROM system.parts WHERE table = 'traces' AND NOT active", "CSV"))
+            if left.strip() == "0":
+                return
+            time.sleep(1)
+
+    def timed(self, sql):
+        started = time.perf_counter()
+        text = str(self.session.query(sql, "JSONCompactEachRow"))
+        seconds = time.perf_counter() - started
+        return seconds, [[str(value) for value in json.loads(line)] for line in text.splitlines()]
+
+    def close(self):
+        self.session.close()
+
+
+ENGINES = {"duckdb": ("duckdb", DuckDB), "clickhouse": ("chdb", ClickHouse)}
+
+
+def folder_bytes(folder):
+    return sum(
+        os.lstat(os.path.join(root, name)).st_blocks * 512 for root, _, names in os.walk(folder) for name in names
+    )
+
+
+def questions(form):
+    """Name, JSON body and SQL of every question."""
+    for path in sorted(glob.glob(os.path.join(HERE, "questions", "*.json"))):
+        with open(path) as body, open(path[: -len("json")] + "sql") as sql:
+            yield os.path.basename(path)[: -len(".json")], json.load(body), sql.read().format(**form)
+
+
+def labelled(rows, dimensions):
+    """Rows with time labels as Tidewater writes them."""
+    for row in rows:
+        for place, dimension in enumerate(dimensions):
+            if dimension == "time:day":
+                row[place] = row[place][:10]
+            elif dimension.startswith("time:"):
+                row[place] = row[place][:19].replace(" ", "T") + "Z"
+    return rows
+
+
+def load(engine, files, folder):
+    engine.create()
+    started = time.perf_counter()
+    for path in files:
+        engine.insert(path)
+    acked_s = time.perf_counter() - started
+    engine.settle()
+    settled_s = time.perf_counter() - started
+    engine.wait_for_clean_up()
+    _, [[rows]] = engine.timed("SELECT count(*) FROM traces")
+    size = folder_bytes(folder)
+    return {
+        "rows": int(rows), "acked_s": acked_s, "acked_rows_per_s": int(rows) / acked_s, "settled_s": settled_s,
+        "disk_bytes": size, "disk_bytes_per_row": size / int(rows),
+    }
+
+
+def ask(engine, form, repeat):
+    """Figures and answers of every question; the first run warms up."""
+    figures, answers = {}, {}
+    for name, body, sql in questions(form):
+        times = []
+        for _ in range(repeat + 1):
+            seconds, rows = engine.timed(sql)
+            times.append(seconds * 1e3)
+        timed = times[1:] or times
+        figures[name] = {"min_ms": min(timed), "median_ms": statistics.median(timed), "rows": len(rows)}
+        answers[name] = labelled(rows, body.get("dimensions", []))
+    return figures, answers
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("--files", help="load the *.ndjson of this folder into an empty database")
+    parser.add_argument("--work", required=True, help="the folder for the database")
+    parser.add_argument("--repeat", type=int, default=9, help="timed runs of each question; 0 asks nothing")
+    parser.add_argument("--exact", help="write exact answers to this file")
+    options = parser.parse_args()
+
+    module, engine_class = ENGINES[options.engine]
+    if importlib.util.find_spec(module) is None:
+        sys.exit(f"{options.engine} is not measured: Python has no module '{module}' (pip install {module})")
+    folder = os.path.join(options.work, options.engine)
+    if options.files:
+        shutil.rmtree(folder, ignore_errors=True)
+    engine = engine_class(folder)
+    figures = {"engine": options.engine, "version": engine.version}
+    if options.files:
+        files = sorted(glob.glob(os.path.join(options.files, "*.ndjson")))
+        figures["ingest"] = load(engine, files, folder)
+    if options.repeat:
+        figures["questions"], _ = ask(engine, FORMS[options.engine]["quick"], options.repeat)
+    if options.exact:
+        _, answers = ask(engine, FORMS[options.engine]["exact"], 0)
+        with open(options.exact, "w") as out:
+            json.dump(answers, out)
+    engine.close()
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

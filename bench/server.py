@@ -1,0 +1,123 @@
+"""One Tidewater server as a process: start, ask, kill, weigh. Knows nothing of phases and figures."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+# Only ever used on a loopback port of the benchmark's own server.
+ADMIN_KEY = "tidewater-bench-admin-key-0123456789abcdef"
+READY_WITHIN_S = 120
+STOP_WITHIN_S = 120
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A running server on a data folder; use it as a context manager, so that it is stopped."""
+
+    def __init__(self, binary, data, log, env=None):
+        self.data = data
+        address = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{address}"
+        os.makedirs(data, exist_ok=True)
+        self.log = open(log, "ab")
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [binary, "serve", "--data", data, "--listen", address],
+            env={**os.environ, "TIDEWATER_ADMIN_KEY": ADMIN_KEY, **(env or {})},
+            stdout=self.log,
+            stderr=self.log,
+        )
+        try:
+            self.wait_until_ready(started)
+        except BaseException:
+            self.kill()
+            raise
+        self.ready_s = time.perf_counter() - started
+
+    def wait_until_ready(self, started):
+        while True:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}; see {self.log.name}")
+            try:
+                self.request("GET", "/health/ready")
+                return
+            except (urllib.error.URLError, ConnectionError):
+                if time.perf_counter() - started > READY_WITHIN_S:
+                    raise RuntimeError(f"the server was not ready within {READY_WITHIN_S} s; see {self.log.name}") from None
+                time.sleep(0.01)
+
+    def request(self, method, path, body=None):
+        """The reply's bytes; an error status raises with the server's own explanation."""
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {ADMIN_KEY}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=120) as reply:
+                return reply.read()
+        except urllib.error.HTTPError as error:
+            error.msg = f"{error.msg}: {error.read(400).decode(errors='replace')}"
+            raise
+
+    def count(self, dataset):
+        query = {"dataset": dataset, "date_range": "all", "metrics": [{"agg": "count"}]}
+        results = json.loads(self.request("POST", "/api/v1/query", query))["results"]
+        return results[0]["metrics"][0] if results else 0
+
+    def metric(self, name):
+        """The value of a metric without labels, or None."""
+        for line in self.request("GET", "/metrics").decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+        return None
+
+    def peak_rss_bytes(self):
+        """VmHWM: the most memory the process ever held."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        raise RuntimeError("the kernel reports no VmHWM")
+
+    def disk(self):
+        """Files and bytes of the data folder, as allocated on disk."""
+        paths = [os.path.join(root, name) for root, _, names in os.walk(self.data) for name in names]
+        return {
+            "files": len(paths),
+            "segment_files": sum(path.endswith(".parquet") for path in paths),
+            "bytes": sum(os.lstat(path).st_blocks * 512 for path in paths),
+        }
+
+    def kill(self):
+        """SIGKILL: no chance to flush or say goodbye."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_WITHIN_S)
+            self.log.close()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise RuntimeError(f"the server did not stop within {STOP_WITHIN_S} s") from None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()

@@ -1,0 +1,70 @@
+//! The load generator and client of the benchmarks: data, ingest, single events, queries.
+//!
+//! It is a client only: it starts no server, knows no peer and compares nothing. `bench/run` does that.
+//! Every subcommand prints one JSON line with its figures to standard output.
+
+mod generate;
+mod http;
+mod ingest;
+mod latency;
+mod queries;
+mod random;
+mod settle;
+mod single;
+mod split;
+mod trace;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "tidewater-bench", about = "Load generator and client of the Tidewater benchmarks")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the server is and how to get in.
+#[derive(Args, Clone)]
+pub struct Target {
+    /// The server, as `http://HOST:PORT`.
+    #[arg(long, env = "BENCH_URL")]
+    url: String,
+    /// An API key with the scopes `ingest` and `query`.
+    #[arg(long, env = "BENCH_KEY", hide_env_values = true)]
+    key: String,
+    /// The dataset that is written or asked.
+    #[arg(long, default_value = "llm_traces")]
+    dataset: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Writes LLM traces as NDJSON files; the same arguments always give the same bytes.
+    Generate(generate::Options),
+    /// Sends NDJSON files in requests of many rows and waits until the store has sealed them.
+    Ingest(ingest::Options),
+    /// Sends one event per request at a fixed rate and measures latency from the scheduled time.
+    Single(single::Options),
+    /// Asks every question of a folder several times.
+    Queries(queries::Options),
+    /// Measures fdatasync of 4 KiB appends in a folder.
+    Fdatasync {
+        /// The folder on the file system in question; the probe file is removed afterwards.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let figures = match Cli::parse().command {
+        Command::Generate(options) => generate::run(&options)?,
+        Command::Ingest(options) => ingest::run(&options)?,
+        Command::Single(options) => single::run(&options)?,
+        Command::Queries(options) => queries::run(&options)?,
+        Command::Fdatasync { dir } => latency::fdatasync(&dir)?.to_json(),
+    };
+    println!("{figures}");
+    Ok(())
+}
