@@ -1,0 +1,62 @@
+//! The few system calls the standard library does not offer. All of this crate's `unsafe` is here.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Bytes an unprivileged process can still write on the file system that holds `dir`.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let path = CString::new(dir.as_os_str().as_bytes())?;
+    let mut facts = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `path` is a NUL-terminated string and `facts` a writable statvfs; both outlive the call.
+    let result = unsafe { libc::statvfs(path.as_ptr(), facts.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a zeroed statvfs is a valid value (plain integers), and the call that succeeded filled it.
+    let facts = unsafe { facts.assume_init() };
+    #[allow(clippy::unnecessary_cast, reason = "the field's width differs between platforms")]
+    Ok((facts.f_bavail as u64).saturating_mul(facts.f_frsize as u64))
+}
+
+/// Reserves blocks for the first `len` bytes and makes the file at least that long. Where the file system cannot reserve,
+/// the file only grows.
+pub fn preallocate(file: &File, len: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let length = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        // SAFETY: the descriptor is open for the length of the call because `file` is borrowed.
+        let result = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) };
+        match result {
+            0 => return Ok(()),
+            libc::EOPNOTSUPP | libc::EINVAL => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+    if file.metadata()?.len() < len { file.set_len(len) } else { Ok(()) }
+}
+
+/// Lowers the calling thread's CPU and disk priority, so that background work does not slow ingest and queries.
+/// Best effort: a system that refuses runs the thread at normal priority.
+pub fn lower_thread_priority() {
+    #[cfg(target_os = "linux")]
+    {
+        /// Nice value of background threads: an eighth of a normal thread's share when both are busy.
+        const NICE: libc::c_int = 10;
+        /// `IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7)`, linux/ioprio.h: the last of the best-effort levels.
+        const IOPRIO_LOWEST_BEST_EFFORT: libc::c_int = (2 << 13) | 7;
+        /// `IOPRIO_WHO_PROCESS`, where 0 names the calling thread.
+        const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+        // SAFETY: gettid takes no arguments and cannot fail.
+        let thread = unsafe { libc::gettid() };
+        // SAFETY: both calls take plain integers; on Linux `setpriority` of a thread id touches that thread only.
+        unsafe {
+            libc::setpriority(libc::PRIO_PROCESS, thread as libc::id_t, NICE);
+            libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST_BEST_EFFORT);
+        }
+    }
+}
