@@ -1,0 +1,79 @@
+//! The one error of this crate. Every message names the value that was too much and what would be right.
+
+use tidewater_model::time::{TimeError, Timestamp};
+use tidewater_store::StoreError;
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The question's groups, texts and sketches do not fit into its memory.
+    #[error(
+        "this question needs more than {} MiB of memory (at least {} MiB): add filters, use fewer dimensions or a coarser \
+         time bucket",
+        mebibytes(*.limit), mebibytes_up(*.needed)
+    )]
+    Memory {
+        /// Bytes it would have needed to go on.
+        needed: usize,
+        /// Bytes one question may have.
+        limit: usize,
+    },
+    /// Other questions hold the memory that this one would need. Worth another try.
+    #[error(
+        "all questions together are at their limit of {} MiB of memory: try again, or ask for less at a time",
+        mebibytes(*.limit)
+    )]
+    Busy {
+        /// Bytes all questions may have together.
+        limit: usize,
+    },
+    /// The deadline passed.
+    #[error("the question took longer than its time limit: add filters, or use a shorter date range")]
+    Deadline,
+    /// Somebody cancelled it.
+    #[error("the question was cancelled")]
+    Cancelled,
+    /// The answer would be larger than answers may be.
+    #[error("{what}: {found} is over the limit of {max}; {remedy}")]
+    Limit {
+        /// Of what there is too much.
+        what: &'static str,
+        /// How much there is, or at least is.
+        found: u64,
+        /// How much there may be.
+        max: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Rows of the range were dropped by retention and nothing else covers them.
+    #[error(
+        "rows before {from} have expired, so the whole date range cannot be answered: start at {from} or later, or ask \
+         with include.partial"
+    )]
+    RangeNotCovered {
+        /// The earliest start that can be answered.
+        from: Timestamp,
+    },
+    /// The time buckets of the range cannot be numbered.
+    #[error(transparent)]
+    Time(#[from] TimeError),
+    /// A filter cannot be evaluated.
+    #[error("a filter cannot be used")]
+    Filter(#[source] tidewater_columns::mask::MaskError),
+    /// The rows could not be read.
+    #[error("rows could not be read")]
+    Store(#[from] StoreError),
+    /// A worker thread panicked; the cause is in the log.
+    #[error("the question failed inside the server")]
+    Panicked,
+}
+
+const MEBIBYTE: usize = 1 << 20;
+
+fn mebibytes(bytes: usize) -> usize {
+    bytes / MEBIBYTE
+}
+
+fn mebibytes_up(bytes: usize) -> usize {
+    bytes.div_ceil(MEBIBYTE)
+}

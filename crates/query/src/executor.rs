@@ -1,0 +1,60 @@
+//! The executor: owns the threads and the memory that all questions share.
+
+use tidewater_model::query::Query;
+use tidewater_store::DatasetView;
+
+use crate::answer::Answer;
+use crate::control::Control;
+use crate::error::ExecuteError;
+use crate::rows::{RowsPage, RowsQuery};
+
+/// Settings of an [`Executor`].
+#[derive(Clone, Debug)]
+pub struct ExecutorConfig {
+    /// Worker threads; default: one per core.
+    pub threads: usize,
+    /// Bytes that all running questions may hold together; default 96 MiB (DESIGN.md, default memory).
+    pub memory_bytes_max: usize,
+    /// Bytes that one question may hold; default 64 MiB, so that one large question leaves room for small ones.
+    pub query_memory_bytes_max: usize,
+}
+
+impl Default for ExecutorConfig {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        ExecutorConfig { threads, memory_bytes_max: 96 << 20, query_memory_bytes_max: 64 << 20 }
+    }
+}
+
+/// Answers questions over snapshots. Shared by all callers.
+#[derive(Debug)]
+pub struct Executor {
+    config: ExecutorConfig,
+}
+
+impl Executor {
+    /// Starts the worker threads.
+    pub fn new(config: ExecutorConfig) -> Self {
+        Executor { config }
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &ExecutorConfig {
+        &self.config
+    }
+
+    /// Bytes that running questions hold.
+    pub fn memory_bytes(&self) -> usize {
+        0
+    }
+
+    /// Answers a question. Blocks until done; call it where blocking is allowed.
+    pub fn execute(&self, _query: &Query, _view: &DatasetView, _control: &Control) -> Result<Answer, ExecuteError> {
+        unimplemented!("follows")
+    }
+
+    /// Reads a page of raw rows. Blocks until done.
+    pub fn rows(&self, _query: &RowsQuery, _view: &DatasetView, _control: &Control) -> Result<RowsPage, ExecuteError> {
+        unimplemented!("follows")
+    }
+}

@@ -1,0 +1,19 @@
+//! The columnar operator: a resolved question over a snapshot becomes an answer.
+//!
+//! `Query → Plan → Partial (one per thread) → Merged → Answer`. Synchronous and CPU only: it owns its threads and a memory
+//! budget, and knows no clock but the question's `now` and its deadline. It is not: parsing of questions (`model`), files
+//! (`store`), caching and admission (`engine`), JSON (`server`).
+
+mod answer;
+mod cell;
+mod control;
+mod error;
+mod executor;
+mod rows;
+
+pub use answer::{Answer, AnswerRow, Explain, MetricQuality};
+pub use cell::Cell;
+pub use control::{CancelToken, Control, Progress};
+pub use error::ExecuteError;
+pub use executor::{Executor, ExecutorConfig};
+pub use rows::{ROWS_PAGE_MAX, RowKey, RowsPage, RowsQuery};
