@@ -1,0 +1,1 @@
+//! Checks of times, zones, buckets and ranges.
