@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> anyhow::Result<Value> {
         }
         figures.insert(name, figure);
     }
-    Ok(Value::Object(figures))
+    Ok(json!({ "questions": figures }))
 }
 
 /// Name and body of every question, by name.
