@@ -53,7 +53,11 @@ def ratio_to(ours, peer):
 def ingest_lines(results):
     thousand = lambda rate: "-" if rate is None else f"{rate / 1e3:,.0f}k"
     peers = [pick(results, engine, "ingest", "acked_rows_per_s") for engine in ("duckdb", "clickhouse")]
-    for phase, name in [("ingest", "ingest, in time order"), ("ingest_with_id", "ingest, with ids"), ("shuffled", "ingest, shuffled")]:
+    for phase, name in [
+        ("ingest", "ingest, in time order"),
+        ("ingest_with_id", "ingest, with ids"),
+        ("shuffled", "ingest, shuffled"),
+    ]:
         ours = pick(results, phase, "sealed_rows_per_s")
         if ours is None:
             continue

@@ -77,11 +77,10 @@ class Server:
         return results[0]["metrics"][0] if results else 0
 
     def metric(self, name):
-        """The value of a metric without labels, or None."""
-        for line in self.request("GET", "/metrics").decode().splitlines():
-            if line.startswith(name + " "):
-                return float(line.split()[1])
-        return None
+        """The sum of a metric over its labels, or None where it does not occur."""
+        lines = self.request("GET", "/metrics").decode().splitlines()
+        values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((name + " ", name + "{"))]
+        return sum(values) if values else None
 
     def peak_rss_bytes(self):
         """VmHWM: the most memory the process ever held."""
