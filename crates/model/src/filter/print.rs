@@ -1,0 +1,94 @@
+//! Filters as JSON again, in the form [`super::parse_filter`] reads: for the echo of a question and for stored deletes.
+
+use serde_json::{Value, json};
+
+use super::{Comparison, Filter, Scalar, TextMatch};
+use crate::schema::Dataset;
+use crate::time::{Timestamp, Zone, format_rfc3339};
+
+/// The filter as `parse_filter` reads it back to an equal one. Times are printed in UTC, money as text with all digits.
+pub fn to_json(filter: &Filter, dataset: &Dataset) -> Value {
+    match filter {
+        Filter::And(parts) => {
+            json!(["and", parts.iter().map(|part| to_json(part, dataset)).collect::<Vec<_>>()])
+        }
+        Filter::Or(parts) => {
+            json!(["or", parts.iter().map(|part| to_json(part, dataset)).collect::<Vec<_>>()])
+        }
+        Filter::Not(part) => json!(["not", to_json(part, dataset)]),
+        Filter::Is { column, values, case_sensitive } => {
+            let values: Vec<Value> = values.iter().map(scalar_json).collect();
+            with_options(vec![json!("is"), json!(dataset.display(column)), json!(values)], *case_sensitive)
+        }
+        Filter::Text { column, how, patterns, case_sensitive } => with_options(
+            vec![json!(how.name()), json!(dataset.display(column)), json!(patterns)],
+            *case_sensitive,
+        ),
+        Filter::Compare { column, how, value } => {
+            json!([how.name(), dataset.display(column), scalar_json(value)])
+        }
+        Filter::Exists { column } => json!(["exists", dataset.display(column)]),
+    }
+}
+
+fn with_options(mut parts: Vec<Value>, case_sensitive: bool) -> Value {
+    if !case_sensitive {
+        parts.push(json!({"case_sensitive": false}));
+    }
+    Value::Array(parts)
+}
+
+fn scalar_json(value: &Scalar) -> Value {
+    match value {
+        Scalar::Null => Value::Null,
+        Scalar::Bool(value) => json!(value),
+        Scalar::Int(value) => json!(value),
+        Scalar::Float(value) => json!(value),
+        Scalar::Money(nanos) => json!(money_text(*nanos)),
+        Scalar::String(value) => json!(value),
+        Scalar::Time(micros) => json!(format_rfc3339(Timestamp(*micros), &Zone::utc())),
+    }
+}
+
+/// A count of 1e-9 units as a decimal without trailing zeros: `2.5`, `-0.000000001`, `7`.
+fn money_text(nanos: i64) -> String {
+    const UNIT: u64 = 1_000_000_000;
+    let sign = if nanos < 0 { "-" } else { "" };
+    let (whole, fraction) = (nanos.unsigned_abs() / UNIT, nanos.unsigned_abs() % UNIT);
+    if fraction == 0 {
+        return format!("{sign}{whole}");
+    }
+    let digits = format!("{fraction:09}");
+    format!("{sign}{whole}.{}", digits.trim_end_matches('0'))
+}
+
+impl TextMatch {
+    /// The operator's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            TextMatch::Contains => "contains",
+            TextMatch::StartsWith => "starts_with",
+            TextMatch::EndsWith => "ends_with",
+            TextMatch::Regex => "matches",
+        }
+    }
+}
+
+impl Comparison {
+    /// The operator's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Comparison::Gt => "gt",
+            Comparison::Gte => "gte",
+            Comparison::Lt => "lt",
+            Comparison::Lte => "lte",
+        }
+    }
+
+    /// The order of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Comparison::Gt, Comparison::Gte, Comparison::Lt, Comparison::Lte]
+            .into_iter()
+            .find(|how| how.name() == name)
+    }
+}
