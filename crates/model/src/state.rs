@@ -51,3 +51,6 @@ pub enum StateError {
         rule: &'static str,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,10 +123,10 @@ impl Distinct {
 
     /// Raises a register to a rank. The form must not be exact.
     fn raise(&mut self, register: Register) {
-        if let Form::Sparse(registers) = &mut self.0 {
-            if !registers.raise(register) || registers.len() <= SPARSE_MAX {
-                return;
-            }
+        if let Form::Sparse(registers) = &mut self.0
+            && (!registers.raise(register) || registers.len() <= SPARSE_MAX)
+        {
+            return;
         }
         let (number, rank) = parts(register);
         let ranks = self.make_dense();

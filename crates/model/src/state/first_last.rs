@@ -57,10 +57,10 @@ macro_rules! state {
 
             /// Adds another state.
             pub fn merge(&mut self, other: &Self) {
-                if let Some((time, value)) = &other.0 {
-                    if self.wants(*time, value) {
-                        self.0 = Some((*time, value.clone()));
-                    }
+                if let Some((time, value)) = &other.0
+                    && self.wants(*time, value)
+                {
+                    self.0 = Some((*time, value.clone()));
                 }
             }
 

@@ -18,6 +18,8 @@ pub struct Moments {
 const VERSION: u8 = 1;
 /// Rows taken at a time: the two passes over a block stay in the processor's first cache.
 const BLOCK_ROWS: usize = 1_024;
+/// Independent running sums, so that additions overlap in the processor and fit its vectors.
+const LANES: usize = 4;
 
 impl Moments {
     /// Adds one finite value.
@@ -29,19 +31,7 @@ impl Moments {
     /// Adds finite values.
     pub fn add_slice(&mut self, values: &[f64]) {
         for block in values.chunks(BLOCK_ROWS) {
-            let count = block.len() as f64;
-            let mean = block.iter().map(|value| value / count).sum::<f64>();
-            let (mut squares, mut drift) = ([0.0; 4], [0.0; 4]);
-            for (at, value) in block.iter().enumerate() {
-                let deviation = value - mean;
-                squares[at % 4] += deviation * deviation;
-                drift[at % 4] += deviation;
-            }
-            // The rounded mean is off by a little, which the deviations' sum tells and corrects.
-            let drift: f64 = drift.iter().sum();
-            let squares = squares.iter().sum::<f64>() - drift * drift / count;
-            let mean = mean + drift / count;
-            self.merge(&Moments { count: block.len() as u64, mean, squares: squares.max(0.0) });
+            self.merge(&of_block(block));
         }
     }
 
@@ -90,7 +80,7 @@ impl Moments {
         let mean = f64::from_bits(reader.u64()?);
         // Values whose squares overflow are stored as they are: their deviation is `None` before and after.
         let squares = f64::from_bits(reader.u64()?);
-        reader.require(!mean.is_nan() && !(squares < 0.0), "a moment is impossible")?;
+        reader.require(mean.is_finite() && squares >= 0.0, "a moment is impossible")?;
         reader.require(count > 0 || (mean == 0.0 && squares == 0.0), "an empty state has moments")?;
         reader.end()?;
         Ok(Moments { count, mean, squares })
@@ -99,5 +89,41 @@ impl Moments {
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
+    }
+}
+
+/// The moments of a short, non-empty run of values.
+fn of_block(block: &[f64]) -> Moments {
+    let count = block.len() as f64;
+    let share = 1.0 / count;
+    let (chunks, rest) = block.as_chunks::<LANES>();
+    let mut means = [0.0; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            // Scaled before summing, so that the sum cannot overflow.
+            means[lane] += chunk[lane] * share;
+        }
+    }
+    let mean = means.iter().sum::<f64>() + rest.iter().map(|value| value * share).sum::<f64>();
+    let mean = mean.clamp(f64::MIN, f64::MAX);
+    let (mut squares, mut drift) = ([0.0; LANES], [0.0; LANES]);
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let deviation = chunk[lane] - mean;
+            squares[lane] += deviation * deviation;
+            drift[lane] += deviation;
+        }
+    }
+    for value in rest {
+        squares[0] += (value - mean) * (value - mean);
+        drift[0] += value - mean;
+    }
+    let (squares, drift): (f64, f64) = (squares.iter().sum(), drift.iter().sum());
+    // The rounded mean is off by a little, which the deviations' sum tells and corrects.
+    let corrected = squares - drift * drift * share;
+    if corrected.is_finite() {
+        Moments { count: block.len() as u64, mean: mean + drift * share, squares: corrected.max(0.0) }
+    } else {
+        Moments { count: block.len() as u64, mean, squares: f64::INFINITY }
     }
 }

@@ -15,14 +15,16 @@ use super::StateError;
 use super::codec::{Reader, write_count};
 
 /// Counts of values by bin, with the exact smallest and largest.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Quantiles {
     /// Values equal to zero.
     zeros: u64,
     positive: Store,
     negative: Store,
-    /// Smallest and largest value; `None` over no rows.
-    bounds: Option<(f64, f64)>,
+    /// The smallest value; infinity over no rows.
+    least: f64,
+    /// The largest value; minus infinity over no rows.
+    most: f64,
 }
 
 /// Where a percentile's value lies among the rows.
@@ -39,37 +41,35 @@ pub struct RankBin {
 /// Version of [`Quantiles::encode`].
 const VERSION: u8 = 1;
 
+impl Default for Quantiles {
+    fn default() -> Self {
+        let (positive, negative) = (Store::default(), Store::default());
+        Quantiles { zeros: 0, positive, negative, least: f64::INFINITY, most: f64::NEG_INFINITY }
+    }
+}
+
 impl Quantiles {
     /// The bound on the relative error of [`Self::value`].
     pub const RELATIVE_ERROR: f64 = 0.01;
 
     /// Counts one finite value.
+    #[inline]
     pub fn add(&mut self, value: f64) {
-        self.add_slice(&[value]);
+        debug_assert!(value.is_finite());
+        self.least = if value < self.least { value } else { self.least };
+        self.most = if value > self.most { value } else { self.most };
+        if value > 0.0 {
+            self.positive.increment(bin_of_size(value));
+        } else if value < 0.0 {
+            self.negative.increment(bin_of_size(-value));
+        } else {
+            self.zeros += 1;
+        }
     }
 
     /// Counts finite values.
     pub fn add_slice(&mut self, values: &[f64]) {
-        let Some((&first, rest)) = values.split_first() else { return };
-        let (mut least, mut most) = self.bounds.unwrap_or((first, first));
-        for value in std::iter::once(&first).chain(rest) {
-            least = if *value < least { *value } else { least };
-            most = if *value > most { *value } else { most };
-        }
-        // Adding zero turns −0 into 0, so that equal states have equal bytes.
-        self.bounds = Some((least + 0.0, most + 0.0));
-        self.positive.reserve_counts(values.len() as u64);
-        self.negative.reserve_counts(values.len() as u64);
-        for value in values {
-            debug_assert!(value.is_finite());
-            if *value > 0.0 {
-                self.positive.increment(bin_of_size(*value));
-            } else if *value < 0.0 {
-                self.negative.increment(bin_of_size(-*value));
-            } else {
-                self.zeros += 1;
-            }
-        }
+        values.iter().for_each(|value| self.add(*value));
     }
 
     /// Adds another sketch.
@@ -77,10 +77,8 @@ impl Quantiles {
         self.zeros += other.zeros;
         self.positive.merge(&other.positive);
         self.negative.merge(&other.negative);
-        self.bounds = match (self.bounds, other.bounds) {
-            (Some(own), Some(others)) => Some((own.0.min(others.0), own.1.max(others.1))),
-            (own, others) => own.or(others),
-        };
+        self.least = self.least.min(other.least);
+        self.most = self.most.max(other.most);
     }
 
     /// How many values there were.
@@ -90,18 +88,18 @@ impl Quantiles {
 
     /// The exact smallest value.
     pub fn min(&self) -> Option<f64> {
-        self.bounds.map(|(least, _)| least)
+        self.bounds().map(|(least, _)| least)
     }
 
     /// The exact largest value.
     pub fn max(&self) -> Option<f64> {
-        self.bounds.map(|(_, most)| most)
+        self.bounds().map(|(_, most)| most)
     }
 
     /// The nearest-rank percentile in thousandths (p95 is 950) within [`Self::RELATIVE_ERROR`], `None` over no rows.
     /// The smallest and the largest value are exact.
     pub fn value(&self, permille: u16) -> Option<f64> {
-        let (least, most) = self.bounds?;
+        let (least, most) = self.bounds()?;
         let rank = self.rank(permille);
         if rank == 1 {
             return Some(least);
@@ -129,6 +127,11 @@ impl Quantiles {
         } else {
             0
         }
+    }
+
+    /// Smallest and largest value. Adding zero turns −0 into 0, so that equal states have equal bytes.
+    fn bounds(&self) -> Option<(f64, f64)> {
+        (self.count() > 0).then_some((self.least + 0.0, self.most + 0.0))
     }
 
     /// ⌈p · n⌉, at least 1: the rank of the smallest value with at least p · n values at or below it.
@@ -167,7 +170,7 @@ impl Quantiles {
                 before = bin;
             }
         }
-        if let Some((least, most)) = self.bounds {
+        if let Some((least, most)) = self.bounds() {
             out.extend(least.to_le_bytes());
             out.extend(most.to_le_bytes());
         }
@@ -179,13 +182,15 @@ impl Quantiles {
         let zeros = reader.rows()?;
         let positive = decode_store(&mut reader)?;
         let negative = decode_store(&mut reader)?;
-        let mut state = Quantiles { zeros, positive, negative, bounds: None };
+        let mut state = Quantiles { zeros, positive, negative, ..Self::default() };
         if state.count() > 0 {
             let (least, most) = (reader.finite()?, reader.finite()?);
             let of_bins = (Self::bin_of(least), Self::bin_of(most));
             let held = (state.find(1).bin, state.find(state.count()).bin);
             reader.require(of_bins == held && least <= most, "min or max lies outside the bins")?;
-            state.bounds = Some((least + 0.0, most + 0.0));
+            let is_canonical = |value: f64| value != 0.0 || value.is_sign_positive();
+            reader.require(is_canonical(least) && is_canonical(most), "a bound is minus zero")?;
+            (state.least, state.most) = (least, most);
         }
         reader.end()?;
         Ok(state)

@@ -31,6 +31,14 @@ pub enum Granularity {
     Year,
 }
 
+/// The longest range, in micro-seconds, for which a bare `time` dimension means a width (API.md); past the last, months.
+const CHOICES: [(i64, Granularity); 4] = [
+    (HOUR_US, Granularity::Minute),
+    (6 * HOUR_US, Granularity::Minutes5),
+    (48 * HOUR_US, Granularity::Hour),
+    (92 * DAY_US, Granularity::Day),
+];
+
 impl Granularity {
     /// All widths, finest first.
     pub const ALL: [Granularity; 9] = [
@@ -62,13 +70,8 @@ impl Granularity {
 
     /// The width that a bare `time` dimension means for a range of this length in micro-seconds (API.md).
     pub fn choose(range_len_us: i64) -> Self {
-        match range_len_us {
-            ..=HOUR_US => Granularity::Minute,
-            ..=21_600_000_000 => Granularity::Minutes5,
-            ..=172_800_000_000 => Granularity::Hour,
-            ..=7_948_800_000_000 => Granularity::Day,
-            _ => Granularity::Month,
-        }
+        let fits = |(longest, _): &&(i64, Granularity)| range_len_us <= *longest;
+        CHOICES.iter().find(fits).map_or(Granularity::Month, |(_, granularity)| *granularity)
     }
 
     /// The width in micro-seconds below a day; `None` from a day up, where the calendar decides.

@@ -78,8 +78,12 @@ fn read_other(bytes: &[u8]) -> Option<Parsed> {
         return None;
     }
     let text = std::str::from_utf8(bytes).ok()?.trim();
-    let zoned = text.parse::<jiff::Zoned>().map(|zoned| zoned.timestamp());
-    if let Ok(instant) = zoned.or_else(|_| text.parse::<jiff::Timestamp>()) {
+    // The tz library's plain instants would pass over a zone in brackets, even one that does not exist.
+    let instant = match text.contains('[') {
+        true => text.parse::<jiff::Zoned>().map(|zoned| zoned.timestamp()),
+        false => text.parse::<jiff::Timestamp>(),
+    };
+    if let Ok(instant) = instant {
         return Some(Parsed {
             local_us: floor_us(instant.as_nanosecond()),
             date_only: false,

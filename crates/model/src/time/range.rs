@@ -246,13 +246,15 @@ pub fn shift(
         Compare::YearOverYear => RangeStep::Months(12),
         Compare::Range(spec) => return spec.resolve(now, zone, bucket, None),
     };
-    let (from, to) = (earlier(range.from, step, zone), earlier(range.nominal_to, step, zone));
-    // Steps of calendar months may clamp both ends to the same day (29 February).
+    let (from, to) = (earlier(range.from, step, zone, 0), earlier(range.nominal_to, step, zone, 1));
     let to = to.max(Timestamp(from.0 + 1));
     Ok(ResolvedRange { from, to: Some(to), nominal_to: to, word: None, step: range.step })
 }
 
-fn earlier(ts: Timestamp, step: RangeStep, zone: &Zone) -> Timestamp {
+/// An instant moved back. The start of a day stays one, also where the clocks skip midnight on either date. Where the date
+/// does not exist there (29 February), it is `days_if_clamped` days after the last of the month: 0 for a first day, 1 for
+/// an end that is not included, so that no day is lost.
+fn earlier(ts: Timestamp, step: RangeStep, zone: &Zone, days_if_clamped: i64) -> Timestamp {
     let span = match step {
         RangeStep::Length(length) => return Timestamp::clamped(ts.0.saturating_sub(length)),
         RangeStep::Days(days) => Span::new().try_days(days),
@@ -261,9 +263,11 @@ fn earlier(ts: Timestamp, step: RangeStep, zone: &Zone) -> Timestamp {
     let zoned = ts.to_jiff().to_zoned(zone.as_jiff().clone());
     let Ok(moved) = span.and_then(|span| zoned.checked_sub(span)) else { return Timestamp::MIN };
     let there = Timestamp::clamped(moved.timestamp().as_microsecond());
-    // The start of a day stays one, also where the clocks skip midnight on either date.
-    let starts_day = zone.day_start(zone.local_day(ts)) == ts;
-    if starts_day { zone.day_start(zone.local_day(there)) } else { there }
+    if zone.day_start(zone.local_day(ts)) != ts {
+        return there;
+    }
+    let is_clamped = matches!(step, RangeStep::Months(_)) && moved.day() != zoned.day();
+    zone.day_start(zone.local_day(there) + if is_clamped { days_if_clamped } else { 0 })
 }
 
 impl fmt::Display for RangeWord {

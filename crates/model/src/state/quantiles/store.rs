@@ -9,13 +9,14 @@ const WINDOW_BINS_MAX: usize = 4_096;
 /// Bins added at a growing end of an array beyond the one needed, so that it does not grow for each new extreme.
 const WINDOW_MARGIN: usize = 32;
 
+/// The most rows that 32-bit counts can take without watching each.
+const NARROW_TOTAL_MAX: u64 = u32::MAX as u64;
+
 /// Counts by bin.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
     counts: Counts,
     total: u64,
-    /// Bound on `total` after the rows that were announced by [`Store::reserve_counts`].
-    reserved: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -35,57 +36,30 @@ impl Default for Counts {
 }
 
 impl Store {
-    /// Announces rows, so that [`Self::increment`] need not watch for overflow.
-    pub fn reserve_counts(&mut self, rows: u64) {
-        self.reserved = self.total + rows;
-        if self.reserved > u64::from(u32::MAX) && !matches!(self.counts, Counts::Wide(_)) {
-            self.counts = Counts::Wide(self.entries().collect());
-        }
-    }
-
-    /// Counts one row, announced by [`Self::reserve_counts`].
+    /// Counts one row.
     #[inline]
     pub fn increment(&mut self, bin: u32) {
-        debug_assert!(self.total < self.reserved);
-        if let Counts::Window { first, counts } = &mut self.counts {
-            if let Some(count) = counts.get_mut(bin.wrapping_sub(*first) as usize) {
-                *count += 1;
-                self.total += 1;
-                return;
-            }
+        if let Counts::Window { first, counts } = &mut self.counts
+            && let Some(count) = counts.get_mut(bin.wrapping_sub(*first) as usize)
+            && self.total < NARROW_TOTAL_MAX
+        {
+            *count += 1;
+            self.total += 1;
+            return;
         }
-        self.add_reserved(bin, 1);
+        self.add(bin, 1);
     }
 
     /// Adds to one bin.
     pub fn add(&mut self, bin: u32, count: u64) {
-        self.reserve_counts(count);
-        self.add_reserved(bin, count);
-    }
-
-    /// Adds another store's counts.
-    pub fn merge(&mut self, other: &Self) {
-        self.reserve_counts(other.total);
-        let reserved = self.reserved;
-        if let (Counts::List(own), Counts::List(others)) = (&mut self.counts, &other.counts) {
-            if own.is_empty() {
-                own.clone_from(others);
-                self.total = other.total;
-                return;
-            }
-        }
-        for (bin, count) in other.entries() {
-            self.add_reserved(bin, count);
-        }
-        debug_assert_eq!(self.total, reserved);
-    }
-
-    fn add_reserved(&mut self, bin: u32, count: u64) {
         self.total += count;
+        // No single count is above the total, so 32 bits hold while the total fits.
+        if self.total > NARROW_TOTAL_MAX && !matches!(self.counts, Counts::Wide(_)) {
+            self.counts = Counts::Wide(self.entries().collect());
+        }
         match &mut self.counts {
             Counts::Wide(entries) => return add_to_list(entries, bin, count, |own, more| *own += more),
             Counts::List(entries) => {
-                // The reserve keeps the total, and so each count, within 32 bits.
                 add_to_list(entries, bin, count as u32, |own, more| *own += more);
                 if entries.len() <= LIST_BINS_MAX || window_of(entries) > WINDOW_BINS_MAX {
                     return;
@@ -103,6 +77,17 @@ impl Store {
             }
         }
         self.list_to_window();
+    }
+
+    /// Adds another store's counts.
+    pub fn merge(&mut self, other: &Self) {
+        if self.total == 0 {
+            self.clone_from(other);
+            return;
+        }
+        for (bin, count) in other.entries() {
+            self.add(bin, count);
+        }
     }
 
     fn list_to_window(&mut self) {
