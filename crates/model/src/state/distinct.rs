@@ -41,6 +41,8 @@ const PRECISION: u32 = 14;
 const REGISTERS: usize = 1 << PRECISION;
 /// The largest rank: the hash bits that are left after the register's number, plus one.
 const RANK_MAX: u8 = (64 - PRECISION + 1) as u8;
+/// Ranks from 0, unused, to the largest.
+const RANKS: usize = RANK_MAX as usize + 1;
 /// Up to this many used registers they are a hash table of at most 8 KB; past it the array of 16 KB.
 const SPARSE_MAX: usize = 1_792;
 
@@ -100,14 +102,14 @@ impl Distinct {
 
     /// How many different hashes were taken.
     pub fn estimate(&self) -> u64 {
-        let mut ranks = [0u32; RANK_MAX as usize + 1];
+        let mut ranks = [0u32; RANKS];
         match &self.0 {
             Form::Exact(hashes) => return hashes.len() as u64,
             Form::Sparse(registers) => {
                 ranks[0] = (REGISTERS - registers.len()) as u32;
                 registers.iter().for_each(|register| ranks[parts(register).1 as usize] += 1);
             }
-            Form::Dense(registers) => registers.iter().for_each(|rank| ranks[*rank as usize] += 1),
+            Form::Dense(registers) => ranks = count_ranks(registers),
         }
         // Registers exist only for more values than are counted exactly.
         (estimate(&ranks, PRECISION).round() as u64).max(EXACT_MAX as u64 + 1)
@@ -251,6 +253,18 @@ fn register_of(hash: u64) -> Register {
 #[inline]
 fn parts(register: Register) -> (usize, u8) {
     ((register >> 8) as usize % REGISTERS, register as u8)
+}
+
+/// How many registers have each rank. Neighbours count in separate tables, so that equal ranks in a row need not wait for each
+/// other.
+fn count_ranks(registers: &[u8; REGISTERS]) -> [u32; RANKS] {
+    let mut tables = [[0u32; RANKS]; 4];
+    for registers in registers.as_chunks::<4>().0 {
+        for (table, rank) in tables.iter_mut().zip(registers) {
+            table[*rank as usize] += 1;
+        }
+    }
+    std::array::from_fn(|rank| tables.iter().map(|table| table[rank]).sum())
 }
 
 fn rank_fits(rank: u8) -> bool {

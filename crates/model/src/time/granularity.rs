@@ -98,14 +98,18 @@ impl Granularity {
 
     /// The first instant of the bucket that holds `ts`.
     pub fn floor(self, ts: Timestamp, zone: &Zone) -> Timestamp {
-        match self.width_us() {
-            None => zone.day_start(self.period_start(zone.local_day(ts))),
-            Some(width) => {
-                let offset = zone.offset_us(ts);
-                let start = (ts.0 + offset).div_euclid(width) * width - offset;
-                let since = zone.last_change(ts).map_or(start, |change| change.0);
-                Timestamp(start.max(since))
-            }
+        let Some(width) = self.width_us() else {
+            return zone.day_start(self.period_start(zone.local_day(ts)));
+        };
+        let start_of = |ts: Timestamp| {
+            let offset = zone.offset_us(ts);
+            Timestamp((ts.0 + offset).div_euclid(width) * width - offset)
+        };
+        let start = start_of(ts);
+        match zone.last_change(ts) {
+            // The clocks changed inside the bucket, which begins there unless the instants before share its start.
+            Some(change) if change > start && start_of(Timestamp(change.0 - 1)) != start => change,
+            _ => start,
         }
     }
 

@@ -86,7 +86,7 @@ impl BucketGrid {
             return Err(TimeError::TooManyBuckets { count, max: BUCKETS_MAX, granularity });
         }
         let stretches = match granularity.width_us() {
-            Some(width) => fixed_stretches(width, zone, from, to),
+            Some(width) => fixed_stretches(granularity, width, zone, from, to),
             None => calendar_stretches(granularity, zone, from, to),
         };
         let len = stretches.last().map_or(0, |stretch| stretch.first + stretch.count);
@@ -176,10 +176,15 @@ impl BucketGrid {
 }
 
 /// One stretch for each run of instants with the same offset.
-fn fixed_stretches(width: i64, zone: &Zone, from: Timestamp, to: Timestamp) -> Vec<Stretch> {
+fn fixed_stretches(
+    granularity: Granularity,
+    width: i64,
+    zone: &Zone,
+    from: Timestamp,
+    to: Timestamp,
+) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
-    let mut since = zone.last_change(from).unwrap_or(Timestamp(i64::MIN));
-    let mut at = from;
+    let (mut lo, mut at) = (granularity.floor(from, zone), from);
     while at < to {
         let offset_seconds = zone.offset_seconds(at);
         let offset = i64::from(offset_seconds) * 1_000_000;
@@ -195,8 +200,8 @@ fn fixed_stretches(width: i64, zone: &Zone, from: Timestamp, to: Timestamp) -> V
             }
             Some(before) => before.first + before.count,
         };
-        stretches.push(Stretch::new(origin.max(since.0), hi, origin, width, first, offset_seconds));
-        (since, at) = (until, until);
+        stretches.push(Stretch::new(lo.0, hi, origin, width, first, offset_seconds));
+        (lo, at) = (until, until);
     }
     stretches
 }
@@ -214,7 +219,7 @@ fn calendar_stretches(granularity: Granularity, zone: &Zone, from: Timestamp, to
             hi => hi,
         };
         // A date that was skipped as a whole has no instants.
-        if hi > lo && hi > from.0 {
+        if hi > lo {
             push_joined(&mut stretches, lo, hi);
         }
         (day, lo) = (next, hi);

@@ -77,9 +77,11 @@ impl Zone {
         })
     }
 
-    /// The local date of an instant, as days since 1970-01-01.
+    /// The local date of an instant, as days since 1970-01-01. Where clocks go back over midnight (St John's did at 00:01), the
+    /// new date stays: a day ends with the first midnight after it.
     pub(super) fn local_day(&self, ts: Timestamp) -> i64 {
-        (ts.0 + self.offset_us(ts)).div_euclid(DAY_US)
+        let day = (ts.0 + self.offset_us(ts)).div_euclid(DAY_US);
+        if self.day_start(day + 1) <= ts { day + 1 } else { day }
     }
 
     /// The first instant of a local date, given as days since 1970-01-01. Midnight may be skipped: the day then starts when

@@ -85,9 +85,31 @@ impl Store {
             self.clone_from(other);
             return;
         }
-        for (bin, count) in other.entries() {
-            self.add(bin, count);
+        if !self.merge_windows(other) {
+            other.entries().for_each(|(bin, count)| self.add(bin, count));
         }
+    }
+
+    /// Adds one array to another, the usual case of large groups; `false` if the two are not of that kind.
+    fn merge_windows(&mut self, other: &Self) -> bool {
+        let total = self.total + other.total;
+        let (Counts::Window { first, counts }, Counts::Window { first: other_first, counts: others }) =
+            (&mut self.counts, &other.counts)
+        else {
+            return false;
+        };
+        // Only the used part counts towards the width, else margins would add up.
+        let Some(begin) = others.iter().position(|count| *count > 0) else { return false };
+        let others =
+            &others[begin..others.len() - others.iter().rev().take_while(|count| **count == 0).count()];
+        let (low, high) = (other_first + begin as u32, other_first + (begin + others.len()) as u32 - 1);
+        if total > NARROW_TOTAL_MAX || !grow_to(first, counts, low) || !grow_to(first, counts, high) {
+            return false;
+        }
+        let own = &mut counts[(low - *first) as usize..][..others.len()];
+        own.iter_mut().zip(others).for_each(|(own, other)| *own += other);
+        self.total = total;
+        true
     }
 
     fn list_to_window(&mut self) {
@@ -121,13 +143,24 @@ impl Store {
     /// The bin of a rank (from 1 to `total`) in ascending order, the rank inside the bin from 1, and the bin's count.
     pub fn find(&self, rank: u64) -> (u32, u64, u64) {
         let mut left = rank;
-        for (bin, count) in self.entries() {
-            if left <= count {
-                return (bin, left, count);
+        let mut is_here = |count: u64| {
+            let is_here = left <= count;
+            left -= if is_here { 0 } else { count };
+            is_here
+        };
+        let found = match &self.counts {
+            Counts::List(entries) => entries
+                .iter()
+                .map(|(bin, count)| (*bin, u64::from(*count)))
+                .find(|(_, count)| is_here(*count)),
+            Counts::Window { first, counts } => {
+                let at = counts.iter().position(|count| is_here(u64::from(*count)));
+                at.map(|at| (first + at as u32, u64::from(counts[at])))
             }
-            left -= count;
-        }
-        unreachable!("the counts add up to the total, and the rank is at most that")
+            Counts::Wide(entries) => entries.iter().copied().find(|(_, count)| is_here(*count)),
+        };
+        let (bin, count) = found.expect("the counts add up to the total, and the rank is at most that");
+        (bin, left, count)
     }
 
     /// Bytes held outside the value itself.
