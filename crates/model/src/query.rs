@@ -4,6 +4,7 @@
 //! planned and executed (`query` crate).
 
 mod having;
+mod members;
 mod metric;
 mod normalised;
 mod order;
@@ -22,7 +23,8 @@ use crate::time::{Granularity, ResolvedRange, Timestamp, Zone};
 pub(crate) use metric::MetricResolver;
 pub use metric::{MetricDefinition, MetricInput};
 pub use normalised::normalised;
-pub use request::{DateRange, Format, Numbers, QueryError, QueryRequest};
+pub use range::DateRange;
+pub use request::{Format, Numbers, QueryError, QueryRequest};
 pub use resolve::{ResolveContext, resolve};
 
 #[cfg(test)]

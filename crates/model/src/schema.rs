@@ -1,6 +1,7 @@
 //! Datasets: their columns, metrics, roll-ups and retention, as the rest of the system uses them.
 //!
-//! Not here: the JSON object a user writes (`definition`) and the way from it to here (`compile`), and how columns lie in memory (`columns`) or on disk (`store`).
+//! Not here: the JSON object a user writes (`definition`), the way from it to here (`compile`), and how columns lie in
+//! memory (`columns`) or on disk (`store`).
 
 mod compile;
 mod definition;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Comparison, Filter, Scalar, TextMatch};
+use crate::money;
 use crate::schema::Dataset;
 use crate::time::{Timestamp, Zone, format_rfc3339};
 
@@ -44,22 +45,10 @@ fn scalar_json(value: &Scalar) -> Value {
         Scalar::Bool(value) => json!(value),
         Scalar::Int(value) => json!(value),
         Scalar::Float(value) => json!(value),
-        Scalar::Money(nanos) => json!(money_text(*nanos)),
+        Scalar::Money(nanos) => json!(money::format(i128::from(*nanos))),
         Scalar::String(value) => json!(value),
         Scalar::Time(micros) => json!(format_rfc3339(Timestamp(*micros), &Zone::utc())),
     }
-}
-
-/// A count of 1e-9 units as a decimal without trailing zeros: `2.5`, `-0.000000001`, `7`.
-fn money_text(nanos: i64) -> String {
-    const UNIT: u64 = 1_000_000_000;
-    let sign = if nanos < 0 { "-" } else { "" };
-    let (whole, fraction) = (nanos.unsigned_abs() / UNIT, nanos.unsigned_abs() % UNIT);
-    if fraction == 0 {
-        return format!("{sign}{whole}");
-    }
-    let digits = format!("{fraction:09}");
-    format!("{sign}{whole}.{}", digits.trim_end_matches('0'))
 }
 
 impl TextMatch {

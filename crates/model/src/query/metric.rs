@@ -273,7 +273,8 @@ impl MetricResolver<'_, '_> {
         };
         let MetricExpr::Measure(mut measure) = expr else { return Err(not_a_plain_part(field)) };
         if !measure.is_numeric(self.filters.dataset()) {
-            let message = "a part of a ratio must be a number: take count, sum, avg or uniq, or min and max of a number column";
+            let message =
+                "a part of a ratio must be a number: take count, sum or uniq, or min of a number column";
             return Err(InputError::new(codes::INVALID_METRIC, field, message));
         }
         measure.filter = both(own.clone(), measure.filter);

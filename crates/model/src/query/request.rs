@@ -6,11 +6,13 @@
 use serde::de::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use super::members::Members;
+use super::range::DateRange;
 use super::{Include, MetricInput};
 use crate::input_error::{InputError, Shown, check_members, codes};
 use crate::limits::{MAX_POINTS_RANGE, PAGE_ROWS_MAX, QUERY_DIMENSIONS_MAX, QUERY_METRICS_MAX};
-use crate::names::{ProjectName, suggest};
-use crate::time::{Compare, RangeBound, RangeSpec, TimeError, Timestamp};
+use crate::names::ProjectName;
+use crate::time::{Compare, RangeSpec};
 
 /// What was wrong with a question.
 pub type QueryError = InputError;
@@ -58,15 +60,6 @@ pub struct QueryRequest {
     pub max_staleness_ms: Option<u64>,
     /// A version, from an ingest reply, that the answer must hold.
     pub min_version: Option<String>,
-}
-
-/// A range of time as asked.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DateRange {
-    /// A word or two bounds.
-    Spec(RangeSpec),
-    /// From a bound on, without an end.
-    Since(RangeBound),
 }
 
 /// Shape of result rows.
@@ -161,7 +154,7 @@ impl QueryRequest {
             project: read_project(&members)?,
             date_range: members
                 .get("date_range")
-                .map(|json| read_date_range(json, "date_range"))
+                .map(|json| DateRange::from_json(json, "date_range"))
                 .transpose()?,
             timezone: members.text("timezone")?.map(str::to_owned),
             metrics: read_metrics(&members)?,
@@ -192,85 +185,6 @@ impl<'de> Deserialize<'de> for QueryRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Value::deserialize(deserializer)?;
         QueryRequest::from_json(&json).map_err(serde::de::Error::custom)
-    }
-}
-
-/// Typed access to an object's members.
-struct Members<'a> {
-    object: &'a Map<String, Value>,
-    /// What stands before a member's name in a path.
-    outer: &'static str,
-}
-
-impl<'a> Members<'a> {
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        self.object.get(name).filter(|value| !value.is_null())
-    }
-
-    fn wrong(&self, name: &str, value: &Value, wanted: &str) -> QueryError {
-        let message = format!("'{name}' must be {wanted}, not {}", Shown(value));
-        InputError::new(codes::INVALID_TYPE, format!("{}{name}", self.outer), message)
-    }
-
-    fn text(&self, name: &str) -> Result<Option<&'a str>, QueryError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.wrong(name, other, "text")),
-        }
-    }
-
-    fn flag(&self, name: &str) -> Result<bool, QueryError> {
-        match self.get(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(self.wrong(name, other, "true or false")),
-        }
-    }
-
-    fn count(&self, name: &str) -> Result<Option<u64>, QueryError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        value.as_u64().map(Some).ok_or_else(|| self.wrong(name, value, "a whole number from 0 up"))
-    }
-
-    fn list(&self, name: &str, of: &str) -> Result<&'a [Value], QueryError> {
-        match self.get(name) {
-            None => Ok(&[]),
-            Some(Value::Array(list)) => Ok(list),
-            Some(other) => Err(self.wrong(name, other, &format!("a list of {of}"))),
-        }
-    }
-
-    fn object(
-        &self,
-        name: &'static str,
-        members: &[&str],
-    ) -> Result<Option<&'a Map<String, Value>>, QueryError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Object(object)) => {
-                check_members(object, members, name)?;
-                Ok(Some(object))
-            }
-            Some(other) => Err(self.wrong(name, other, &format!("an object with {}", members.join(", ")))),
-        }
-    }
-
-    fn one_of<T: Copy>(&self, name: &str, known: &[(&str, T)]) -> Result<Option<T>, QueryError> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
-        if let Some((_, value)) = known.iter().find(|(word, _)| *word == text) {
-            return Ok(Some(*value));
-        }
-        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
-        let nearest = suggest(text, words.iter().copied())
-            .map(|word| format!("; did you mean '{word}'?"))
-            .unwrap_or_default();
-        let message = format!(
-            "'{name}' must be {}, not '{}'{nearest}",
-            words.join(" or "),
-            crate::names::excerpt(text)
-        );
-        Err(InputError::new(codes::INVALID_VALUE, format!("{}{name}", self.outer), message))
     }
 }
 
@@ -334,7 +248,7 @@ fn read_order(members: &Members<'_>) -> Result<Vec<(String, bool)>, QueryError> 
             Ok((name.clone(), direction == "desc"))
         }
         _ => {
-            let message = "an order is a pair of a metric or dimension of the question and 'asc' or 'desc', like [\"edits\", \"desc\"]";
+            let message = "an order is a metric or dimension of the question with 'asc' or 'desc': [\"edits\", \"desc\"]";
             Err(InputError::new(codes::INVALID_VALUE, format!("order_by[{index}]"), message))
         }
     };
@@ -374,53 +288,6 @@ fn read_include(members: &Members<'_>) -> Result<Include, QueryError> {
     })
 }
 
-/// Reads a word, `[from, to]` or `[from, null]`; also for `/rows` and deletes.
-pub fn read_date_range(json: &Value, field: &str) -> Result<DateRange, QueryError> {
-    match json {
-        Value::String(word) => {
-            RangeSpec::parse_word(word).map(DateRange::Spec).map_err(|error| range_error(error, field))
-        }
-        Value::Array(pair) => match pair.as_slice() {
-            [from, Value::Null] => read_bound(from, &format!("{field}[0]")).map(DateRange::Since),
-            [from, to] => {
-                let (from, to) =
-                    (read_bound(from, &format!("{field}[0]"))?, read_bound(to, &format!("{field}[1]"))?);
-                Ok(DateRange::Spec(RangeSpec::bounds(from, to)))
-            }
-            _ => Err(not_a_range(json, field)),
-        },
-        _ => Err(not_a_range(json, field)),
-    }
-}
-
-fn not_a_range(json: &Value, field: &str) -> QueryError {
-    let message = format!(
-        "{} is not a date range: use a word like '7d', or a pair [from, to] of times or dates",
-        Shown(json)
-    );
-    InputError::new(codes::INVALID_DATE_RANGE, field, message)
-}
-
-fn read_bound(json: &Value, field: &str) -> Result<RangeBound, QueryError> {
-    let number = |number: &serde_json::Number| match number
-        .as_i64()
-        .map(i128::from)
-        .or(number.as_u64().map(i128::from))
-    {
-        Some(integer) => Timestamp::from_integer(integer),
-        None => Timestamp::from_number(number.as_f64().unwrap_or(f64::NAN)),
-    };
-    let bound = match json {
-        Value::String(text) => RangeBound::parse(text),
-        Value::Number(value) => number(value).map(RangeBound::Instant),
-        other => {
-            let message = format!("{} is not a time: use RFC 3339 text, a date or a number", Shown(other));
-            return Err(InputError::new(codes::INVALID_TIME, field, message));
-        }
-    };
-    bound.map_err(|error| range_error(error, field))
-}
-
 fn read_compare(json: &Value) -> Result<Compare, QueryError> {
     const FIELD: &str = "compare";
     match json.as_str() {
@@ -437,25 +304,11 @@ fn read_compare(json: &Value) -> Result<Compare, QueryError> {
         }
         None => {}
     }
-    match read_date_range(json, FIELD)? {
+    match DateRange::from_json(json, FIELD)? {
         DateRange::Spec(spec) => Ok(Compare::Range(spec)),
         DateRange::Since(_) => {
             let message = "a range to compare with needs an end";
             Err(InputError::new(codes::INVALID_DATE_RANGE, FIELD, message))
         }
     }
-}
-
-/// The word for each way a time can be wrong.
-pub(super) fn range_error(error: TimeError, field: &str) -> QueryError {
-    let code = match &error {
-        TimeError::Malformed { .. } | TimeError::NotOnCalendar { .. } | TimeError::OutOfRange { .. } => {
-            codes::INVALID_TIME
-        }
-        TimeError::UnknownZone { .. } => codes::UNKNOWN_TIMEZONE,
-        TimeError::UnknownGranularity { .. } => codes::UNKNOWN_DIMENSION,
-        TimeError::UnknownRange { .. } | TimeError::EmptyRange { .. } => codes::INVALID_DATE_RANGE,
-        TimeError::TooManyBuckets { .. } => codes::LIMIT_EXCEEDED,
-    };
-    InputError::new(code, field, error.to_string())
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::having::resolve_having;
 use super::order::resolve_order;
-use super::range::{dimension_width, resolve_range};
-use super::request::{QueryError, QueryRequest, range_error};
+use super::range::{asked_range, dimension_width, range_error};
+use super::request::{QueryError, QueryRequest};
 use super::{Dimension, Function, Metric, MetricDefinition, MetricExpr, MetricInput, MetricResolver, Query};
 use crate::filter::FilterParser;
 use crate::input_error::{InputError, codes, unknown};
@@ -48,7 +48,7 @@ pub fn resolve(request: &QueryRequest, context: &ResolveContext<'_>) -> Result<Q
     };
     let asked = resolve_dimensions(&request.dimensions, dataset)?;
     let width = dimension_width(&asked, request, context, &zone)?;
-    let range = resolve_range(request.date_range.as_ref(), context, &zone, width)?;
+    let range = asked_range(request, context, &zone, width)?;
     let dimensions = fix_dimensions(asked, width);
     let mut filters = FilterParser::new(dataset, &zone);
     let filter = filters.parse_all(&request.filters).map_err(|error| error.within("filters"))?;
@@ -207,7 +207,7 @@ fn take_names(
         }
         if !taken.insert(name.clone()) {
             let message = format!(
-                "two columns of the answer would be named '{}'; write the metric as an object and give it another name with 'as'",
+                "two columns of the answer would be named '{}'; give the metric another name with 'as'",
                 excerpt(name)
             );
             return Err(InputError::new(codes::DUPLICATE_NAME, field, message));

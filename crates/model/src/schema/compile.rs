@@ -12,7 +12,7 @@ use crate::filter::FilterParser;
 use crate::input_error::{InputError, codes, unknown};
 use crate::limits::{COLUMNS_MAX, METRICS_MAX, RETENTION_DAYS_MAX, ROLLUPS_MAX};
 use crate::names::{NAME_BYTES_MAX, check_name, excerpt, suggest};
-use crate::query::{MetricExpr, MetricResolver};
+use crate::query::{MetricDefinition, MetricExpr, MetricInput, MetricResolver};
 use crate::time::Zone;
 
 impl Dataset {
@@ -223,6 +223,7 @@ fn compile_metrics(dataset: &Dataset) -> Result<BTreeMap<Arc<str>, MetricExpr>, 
             let message = "a dataset's metric is named by its member; leave 'as' out";
             return Err(InputError::new(codes::INVALID_METRIC, format!("{field}.as"), message));
         }
+        refuse_nested_ratio(dataset, metric, &field)?;
         let mut filters = FilterParser::new(dataset, &zone);
         let mut resolver = MetricResolver {
             filters: &mut filters,
@@ -234,6 +235,19 @@ fn compile_metrics(dataset: &Dataset) -> Result<BTreeMap<Arc<str>, MetricExpr>, 
         compiled.insert(Arc::from(name), expr);
     }
     Ok(compiled)
+}
+
+/// A ratio may name plain metrics, whichever comes first; naming a ratio is told apart from naming nothing.
+fn refuse_nested_ratio(dataset: &Dataset, metric: &MetricDefinition, field: &str) -> Result<(), SchemaError> {
+    for (part, input) in [("numerator", &metric.numerator), ("denominator", &metric.denominator)] {
+        if let Some(MetricInput::Named(name)) = input
+            && dataset.definition.metrics.get(name).is_some_and(|named| named.agg == "ratio")
+        {
+            let message = format!("'{name}' is itself a ratio; the parts of a ratio are plain aggregates");
+            return Err(InputError::new(codes::INVALID_METRIC, format!("{field}.{part}"), message));
+        }
+    }
+    Ok(())
 }
 
 fn compile_rollups(dataset: &Dataset) -> Result<Vec<Rollup>, SchemaError> {
@@ -340,7 +354,11 @@ fn compile_retention(definition: &DatasetDefinition) -> Result<Retention, Schema
     let mut retention = Retention::default();
     for (name, kept) in definition.retention.iter() {
         let field = format!("retention.{}", excerpt(name));
-        let kept_us = kept.as_ref().map(|text| parse_retention(text, &field)).transpose()?;
+        let kept_us = match kept.as_deref() {
+            // The word is for TOML, which has no null.
+            None | Some("forever") => None,
+            Some(text) => Some(parse_retention(text, &field)?),
+        };
         if name == "raw" {
             retention.raw_us = kept_us;
         } else if let Some(tier) = Tier::parse(name) {
@@ -360,7 +378,7 @@ fn parse_retention(text: &str, field: &str) -> Result<i64, SchemaError> {
     const DAY_US: i64 = 1_440 * MINUTE_US;
     let refused = || {
         let message = format!(
-            "'{}' is not a retention: use a positive count with m, h, d, w or y, like '90d', or null for ever",
+            "'{}' is not a retention: use a positive count with m, h, d, w or y, like '90d', or 'forever'",
             excerpt(text)
         );
         InputError::new(codes::INVALID_RETENTION, field, message)
@@ -377,9 +395,8 @@ fn parse_retention(text: &str, field: &str) -> Result<i64, SchemaError> {
     };
     let kept_us = count.checked_mul(unit_us).filter(|kept_us| *kept_us > 0).ok_or_else(refused)?;
     if kept_us > RETENTION_DAYS_MAX * DAY_US {
-        let message = format!(
-            "a retention of '{text}' is over the limit of {RETENTION_DAYS_MAX} days; null keeps for ever"
-        );
+        let message =
+            format!("a retention of '{text}' is over the limit of {RETENTION_DAYS_MAX} days; use 'forever'");
         return Err(InputError::new(codes::LIMIT_EXCEEDED, field, message));
     }
     Ok(kept_us)

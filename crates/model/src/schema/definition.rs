@@ -70,7 +70,7 @@ pub struct RollupDefinition {
     pub tiers: Option<Vec<String>>,
 }
 
-/// `raw` or the name of a tier → a duration like `90d`; null is for ever.
+/// `raw` or the name of a tier → a duration like `90d`; null or `forever` is for ever.
 pub type RetentionDefinition = Entries<Option<String>>;
 
 /// Named things in the order they were written, each name once.
