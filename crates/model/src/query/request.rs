@@ -11,8 +11,8 @@ use super::range::DateRange;
 use super::{Include, MetricInput};
 use crate::input_error::{InputError, Shown, check_members, codes};
 use crate::limits::{MAX_POINTS_RANGE, PAGE_ROWS_MAX, QUERY_DIMENSIONS_MAX, QUERY_METRICS_MAX};
-use crate::names::ProjectName;
-use crate::time::{Compare, RangeSpec};
+use crate::names::{ProjectName, excerpt};
+use crate::time::{Compare, RangeSpec, RangeWord};
 
 /// What was wrong with a question.
 pub type QueryError = InputError;
@@ -290,25 +290,22 @@ fn read_include(members: &Members<'_>) -> Result<Include, QueryError> {
 
 fn read_compare(json: &Value) -> Result<Compare, QueryError> {
     const FIELD: &str = "compare";
-    match json.as_str() {
-        Some("previous_period") => return Ok(Compare::PreviousPeriod),
-        Some("year_over_year") => return Ok(Compare::YearOverYear),
-        Some(word) => {
-            return RangeSpec::parse_word(word).map(Compare::Range).map_err(|_| {
-                let word = crate::names::excerpt(word);
-                let message = format!(
-                    "'{word}' is no comparison: use 'previous_period', 'year_over_year' or a date range"
-                );
-                InputError::new(codes::INVALID_DATE_RANGE, FIELD, message)
-            });
-        }
-        None => {}
-    }
-    match DateRange::from_json(json, FIELD)? {
-        DateRange::Spec(spec) => Ok(Compare::Range(spec)),
-        DateRange::Since(_) => {
-            let message = "a range to compare with needs an end";
-            Err(InputError::new(codes::INVALID_DATE_RANGE, FIELD, message))
-        }
+    let refused = |message: String| Err(InputError::new(codes::INVALID_DATE_RANGE, FIELD, message));
+    let Value::String(word) = json else {
+        return match DateRange::from_json(json, FIELD)? {
+            DateRange::Spec(spec) => Ok(Compare::Range(spec)),
+            DateRange::Since(_) => refused("a range to compare with needs an end".to_owned()),
+        };
+    };
+    match word.as_str() {
+        "previous_period" => Ok(Compare::PreviousPeriod),
+        "year_over_year" => Ok(Compare::YearOverYear),
+        other => match RangeSpec::parse_word(other) {
+            Ok(spec) if spec != RangeSpec::Word(RangeWord::All) => Ok(Compare::Range(spec)),
+            _ => refused(format!(
+                "'{}' is no comparison: use 'previous_period', 'year_over_year' or a date range other than 'all'",
+                excerpt(other)
+            )),
+        },
     }
 }

@@ -15,7 +15,7 @@ use crate::input_error::{InputError, codes, unknown};
 use crate::limits::PAGE_ROWS_DEFAULT;
 use crate::names::{ProjectName, excerpt, suggest};
 use crate::schema::{ColumnRef, ColumnType, Dataset};
-use crate::time::{Granularity, Timestamp, Zone, shift};
+use crate::time::{Compare, Granularity, ResolvedRange, Timestamp, Zone, shift};
 
 /// What a question's meaning depends on besides itself.
 pub struct ResolveContext<'a> {
@@ -53,7 +53,8 @@ pub fn resolve(request: &QueryRequest, context: &ResolveContext<'_>) -> Result<Q
     let mut filters = FilterParser::new(dataset, &zone);
     let filter = filters.parse_all(&request.filters).map_err(|error| error.within("filters"))?;
     let metrics = resolve_metrics(&request.metrics, &dimensions, &mut filters)?;
-    let compare = request.compare.as_ref().map(|compare| shift(&range, compare, context.now, &zone, width));
+    let compare =
+        request.compare.as_ref().map(|compare| compared_range(compare, &range, context.now, &zone, width));
     let mut include = request.include;
     // Without buckets there is none to fill.
     include.fill &= width.is_some();
@@ -78,12 +79,24 @@ pub fn resolve(request: &QueryRequest, context: &ResolveContext<'_>) -> Result<Q
         limit: request.limit.unwrap_or(PAGE_ROWS_DEFAULT),
         offset: request.offset.unwrap_or(0),
         include,
-        compare: compare.transpose().map_err(|error| range_error(error, "compare"))?,
+        compare: compare.transpose()?,
         exact: request.exact,
         max_points: request.max_points,
         now: context.now,
         zone,
     })
+}
+
+/// The second range. It always ends, because without an end it would take in the range it is compared with.
+fn compared_range(
+    compare: &Compare,
+    range: &ResolvedRange,
+    now: Timestamp,
+    zone: &Zone,
+    width: Option<Granularity>,
+) -> Result<ResolvedRange, QueryError> {
+    let shifted = shift(range, compare, now, zone, width).map_err(|error| range_error(error, "compare"))?;
+    Ok(ResolvedRange { to: shifted.to.or(Some(shifted.nominal_to)), ..shifted })
 }
 
 fn resolve_dimensions(names: &[String], dataset: &Dataset) -> Result<Vec<AskedDimension>, QueryError> {

@@ -42,11 +42,18 @@ pub struct DatasetDefinition {
 impl DatasetDefinition {
     /// Reads the JSON text of a definition; the error names line and column.
     pub fn from_json(text: &[u8]) -> Result<Self, SchemaError> {
-        serde_json::from_slice(text).map_err(|error| InputError {
+        let refused = |cause: String| InputError {
             code: codes::INVALID_DEFINITION,
             field: None,
-            message: format!("the dataset definition does not read: {error}"),
-        })
+            message: format!("the dataset definition does not read: {cause}"),
+        };
+        // A derived reader would also take a list of the members' values.
+        if text.trim_ascii_start().starts_with(b"[") {
+            return Err(refused(
+                "expected an object like {\"time\": \"ts\", \"columns\": {}}, not a list".to_owned(),
+            ));
+        }
+        serde_json::from_slice(text).map_err(|error| refused(error.to_string()))
     }
 }
 
