@@ -9,7 +9,7 @@ mod print;
 
 use crate::schema::ColumnRef;
 
-pub use parse::{FilterError, FilterParser, compile_regex, parse_filter, parse_filters};
+pub use parse::{FilterError, FilterParser, compile_regex, parse_filter, parse_filters, parse_stored};
 pub use print::to_json;
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ pub enum Scalar {
 }
 
 /// How a text operator matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TextMatch {
     /// The value holds the pattern.
     Contains,
@@ -48,7 +48,7 @@ pub enum TextMatch {
 }
 
 /// An order comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Comparison {
     /// `>`
     Gt,

@@ -22,6 +22,8 @@ pub const BATCH_ROWS_MAX: usize = 1_000_000;
 pub const FILTER_NODES_MAX: usize = 1_000;
 /// Values in one `is` filter.
 pub const FILTER_VALUES_MAX: usize = 10_000;
+/// Values in all filters of one question: they are sorted, compared and printed while nothing is scanned yet.
+pub const QUERY_VALUES_MAX: usize = 100_000;
 /// Depth of nested filters.
 pub const FILTER_DEPTH_MAX: usize = 32;
 /// Compiled size of one regular expression, in bytes.

@@ -2,6 +2,8 @@
 //!
 //! Not here: logical equivalence in general; two filters that this leaves different may still mean the same.
 
+use std::cmp::Ordering;
+
 use super::{Filter, Scalar};
 
 impl Filter {
@@ -56,8 +58,7 @@ fn fold(parts: Vec<Filter>, all: bool) -> Filter {
             other => flat.push(other),
         }
     }
-    // Any total order will do, and the debug text tells all differences.
-    flat.sort_by_cached_key(|part| format!("{part:?}"));
+    flat.sort_by(Filter::order);
     flat.dedup();
     match (flat.len(), all) {
         (1, _) => flat.remove(0),
@@ -66,9 +67,52 @@ fn fold(parts: Vec<Filter>, all: bool) -> Filter {
     }
 }
 
+impl Filter {
+    /// A total order over canonical filters; which one does not matter.
+    fn order(&self, other: &Filter) -> Ordering {
+        match (self, other) {
+            (Filter::And(a), Filter::And(b)) | (Filter::Or(a), Filter::Or(b)) => {
+                lexicographic(a, b, Filter::order)
+            }
+            (Filter::Not(a), Filter::Not(b)) => a.order(b),
+            (
+                Filter::Is { column: a, values: a_values, case_sensitive: a_case },
+                Filter::Is { column: b, values: b_values, case_sensitive: b_case },
+            ) => (a, a_case).cmp(&(b, b_case)).then_with(|| lexicographic(a_values, b_values, Scalar::order)),
+            (
+                Filter::Text { column: a, how: a_how, patterns: a_patterns, case_sensitive: a_case },
+                Filter::Text { column: b, how: b_how, patterns: b_patterns, case_sensitive: b_case },
+            ) => (a, a_how, a_case, a_patterns).cmp(&(b, b_how, b_case, b_patterns)),
+            (
+                Filter::Compare { column: a, how: a_how, value: a_value },
+                Filter::Compare { column: b, how: b_how, value: b_value },
+            ) => (a, a_how).cmp(&(b, b_how)).then_with(|| a_value.order(b_value)),
+            (Filter::Exists { column: a }, Filter::Exists { column: b }) => a.cmp(b),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Filter::Exists { .. } => 0,
+            Filter::Is { .. } => 1,
+            Filter::Compare { .. } => 2,
+            Filter::Text { .. } => 3,
+            Filter::Not(_) => 4,
+            Filter::And(_) => 5,
+            Filter::Or(_) => 6,
+        }
+    }
+}
+
+fn lexicographic<T>(a: &[T], b: &[T], order: fn(&T, &T) -> Ordering) -> Ordering {
+    let difference = a.iter().zip(b).map(|(a, b)| order(a, b)).find(|order| order.is_ne());
+    difference.unwrap_or_else(|| a.len().cmp(&b.len()))
+}
+
 impl Scalar {
     /// A total order over literals; values of one column are of one kind, and null comes first.
-    fn order(&self, other: &Scalar) -> std::cmp::Ordering {
+    fn order(&self, other: &Scalar) -> Ordering {
         match (self, other) {
             (Scalar::Int(a), Scalar::Int(b))
             | (Scalar::Money(a), Scalar::Money(b))

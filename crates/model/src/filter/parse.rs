@@ -9,7 +9,8 @@ use super::literal::fit;
 use super::{Comparison, Filter, Scalar, TextMatch};
 use crate::input_error::{InputError, Shown, check_members, codes, unknown};
 use crate::limits::{
-    FILTER_DEPTH_MAX, FILTER_NODES_MAX, FILTER_REGEXES_MAX, FILTER_VALUES_MAX, REGEX_BYTES_MAX,
+    FILTER_DEPTH_MAX, FILTER_NODES_MAX, FILTER_REGEXES_MAX, FILTER_VALUES_MAX, QUERY_VALUES_MAX,
+    REGEX_BYTES_MAX,
 };
 use crate::names::excerpt;
 use crate::schema::{ColumnRef, ColumnType, Dataset};
@@ -43,6 +44,21 @@ pub fn parse_filter(json: &Value, dataset: &Dataset, zone: &Zone) -> Result<Filt
     FilterParser::new(dataset, zone).parse(json)
 }
 
+/// Reads a filter that [`super::to_json`] wrote and that was stored. It was within the limits when it was accepted, and
+/// what was accepted must stay readable, so none is applied; JSON text itself nests 128 levels at most.
+pub fn parse_stored(json: &Value, dataset: &Dataset) -> Result<Filter, FilterError> {
+    let unlimited = usize::MAX;
+    let mut parser = FilterParser {
+        dataset,
+        zone: &Zone::utc(),
+        depth_max: unlimited,
+        nodes_left: unlimited,
+        regexes_left: unlimited,
+        values_left: unlimited,
+    };
+    parser.parse(json)
+}
+
 /// Reads a list of filters that all must hold (null: none) into its canonical form; errors name places in `filters`.
 pub fn parse_filters(json: &Value, dataset: &Dataset, zone: &Zone) -> Result<Filter, FilterError> {
     match json {
@@ -57,23 +73,37 @@ pub fn parse_filters(json: &Value, dataset: &Dataset, zone: &Zone) -> Result<Fil
     }
 }
 
-/// Compiles a pattern the way the filter `matches` means it. The size is limited to [`REGEX_BYTES_MAX`].
+/// Compiles a pattern the way the filter `matches` means it. The program and the tables that matching builds are each limited
+/// to [`REGEX_BYTES_MAX`].
 pub fn compile_regex(pattern: &str, case_sensitive: bool) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).case_insensitive(!case_sensitive).size_limit(REGEX_BYTES_MAX).build()
+    RegexBuilder::new(pattern)
+        .case_insensitive(!case_sensitive)
+        .size_limit(REGEX_BYTES_MAX)
+        .dfa_size_limit(REGEX_BYTES_MAX)
+        .build()
 }
 
 /// Reads the filters of one question, which share their limits.
 pub struct FilterParser<'a> {
     dataset: &'a Dataset,
     zone: &'a Zone,
+    depth_max: usize,
     nodes_left: usize,
     regexes_left: usize,
+    values_left: usize,
 }
 
 impl<'a> FilterParser<'a> {
     /// A parser with the whole budget.
     pub fn new(dataset: &'a Dataset, zone: &'a Zone) -> Self {
-        FilterParser { dataset, zone, nodes_left: FILTER_NODES_MAX, regexes_left: FILTER_REGEXES_MAX }
+        FilterParser {
+            dataset,
+            zone,
+            depth_max: FILTER_DEPTH_MAX,
+            nodes_left: FILTER_NODES_MAX,
+            regexes_left: FILTER_REGEXES_MAX,
+            values_left: QUERY_VALUES_MAX,
+        }
     }
 
     /// The dataset names are looked up in.
@@ -107,7 +137,7 @@ impl<'a> FilterParser<'a> {
     }
 
     fn node(&mut self, json: &Value, path: &str, depth: usize) -> Result<Filter, FilterError> {
-        if depth > FILTER_DEPTH_MAX {
+        if depth > self.depth_max {
             let message = format!(
                 "filters are nested deeper than {FILTER_DEPTH_MAX} levels; use fewer 'and', 'or', 'not'"
             );
@@ -296,7 +326,7 @@ impl<'a> FilterParser<'a> {
     }
 
     /// The values of an operator that takes a list, and whether case matters.
-    fn values<'j>(&self, arguments: &'j [Value], path: &str) -> Result<(&'j [Value], bool), FilterError> {
+    fn values<'j>(&mut self, arguments: &'j [Value], path: &str) -> Result<(&'j [Value], bool), FilterError> {
         let (list, options) = match arguments {
             [Value::Array(list)] => (list, None),
             [Value::Array(list), Value::Object(options)] => (list, Some(options)),
@@ -315,11 +345,14 @@ impl<'a> FilterParser<'a> {
                 "the list of values is empty; give at least one, or leave the filter out",
             ));
         }
-        if list.len() > FILTER_VALUES_MAX {
-            let message =
-                format!("{} values in one filter are over the limit of {FILTER_VALUES_MAX}", list.len());
+        if list.len() > self.values_left.min(FILTER_VALUES_MAX) {
+            let message = format!(
+                "{} values in one filter are over the limit of {FILTER_VALUES_MAX}, or of {QUERY_VALUES_MAX} in a question",
+                list.len()
+            );
             return Err(InputError::new(codes::LIMIT_EXCEEDED, format!("{path}[2]"), message));
         }
+        self.values_left -= list.len();
         let Some(options) = options else { return Ok((list, true)) };
         check_members(options, &["case_sensitive"], &format!("{path}[3]"))?;
         match options.get("case_sensitive") {

@@ -7,24 +7,20 @@ use crate::money;
 use crate::schema::Dataset;
 use crate::time::{Timestamp, Zone, format_rfc3339};
 
-/// The filter as `parse_filter` reads it back to an equal one. Times are printed in UTC, money as text with all digits.
+/// The filter as `parse_stored` reads it back to an equal one. Times are printed in UTC, money as text with all digits.
 pub fn to_json(filter: &Filter, dataset: &Dataset) -> Value {
+    let list = |parts: &[Filter]| parts.iter().map(|part| to_json(part, dataset)).collect::<Vec<_>>();
     match filter {
-        Filter::And(parts) => {
-            json!(["and", parts.iter().map(|part| to_json(part, dataset)).collect::<Vec<_>>()])
-        }
-        Filter::Or(parts) => {
-            json!(["or", parts.iter().map(|part| to_json(part, dataset)).collect::<Vec<_>>()])
-        }
-        Filter::Not(part) => json!(["not", to_json(part, dataset)]),
+        Filter::And(parts) => json!(["and", list(parts)]),
+        Filter::Or(parts) => json!(["or", list(parts)]),
+        Filter::Not(part) => negated(part, dataset),
         Filter::Is { column, values, case_sensitive } => {
             let values: Vec<Value> = values.iter().map(scalar_json).collect();
-            with_options(vec![json!("is"), json!(dataset.display(column)), json!(values)], *case_sensitive)
+            with_values("is", &dataset.display(column), json!(values), *case_sensitive)
         }
-        Filter::Text { column, how, patterns, case_sensitive } => with_options(
-            vec![json!(how.name()), json!(dataset.display(column)), json!(patterns)],
-            *case_sensitive,
-        ),
+        Filter::Text { column, how, patterns, case_sensitive } => {
+            with_values(how.name(), &dataset.display(column), json!(patterns), *case_sensitive)
+        }
         Filter::Compare { column, how, value } => {
             json!([how.name(), dataset.display(column), scalar_json(value)])
         }
@@ -32,11 +28,25 @@ pub fn to_json(filter: &Filter, dataset: &Dataset) -> Value {
     }
 }
 
-fn with_options(mut parts: Vec<Value>, case_sensitive: bool) -> Value {
-    if !case_sensitive {
-        parts.push(json!({"case_sensitive": false}));
+/// With the operator's own negation where it has one, so that a filter prints to no more nodes than it was read from.
+fn negated(part: &Filter, dataset: &Dataset) -> Value {
+    let operator = match part {
+        Filter::Is { .. } => "is_not",
+        Filter::Text { how: TextMatch::Contains, .. } => "contains_not",
+        Filter::Text { how: TextMatch::Regex, .. } => "matches_not",
+        _ => return json!(["not", to_json(part, dataset)]),
+    };
+    let mut printed = to_json(part, dataset);
+    printed[0] = json!(operator);
+    printed
+}
+
+fn with_values(operator: &str, column: &str, values: Value, case_sensitive: bool) -> Value {
+    if case_sensitive {
+        json!([operator, column, values])
+    } else {
+        json!([operator, column, values, {"case_sensitive": false}])
     }
-    Value::Array(parts)
 }
 
 fn scalar_json(value: &Scalar) -> Value {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::input_error::codes;
+use crate::limits::FILTER_DEPTH_MAX;
 use crate::schema::{ColumnType, Dataset, DatasetDefinition};
 use crate::time::Zone;
 
@@ -215,6 +216,24 @@ fn a_list_of_filters_holds_together() {
 }
 
 #[test]
+fn what_was_accepted_stays_readable_when_stored() {
+    let dataset = dataset();
+    let deepest =
+        |leaf: Value| (1..FILTER_DEPTH_MAX).fold(leaf, |inner, _| json!(["or", [["exists", "ok"], inner]]));
+    let lists = [
+        Value::Array((0..1_000).map(|value| json!(["is_not", "added", [value]])).collect()),
+        Value::Array((0..500).map(|value| json!(["not", ["gt", "added", value]])).collect()),
+        json!([deepest(json!(["is_not", "channel", ["x"]])), ["exists", "added"]]),
+    ];
+    for list in lists {
+        let filter = parse_filters(&list, &dataset, &Zone::utc()).expect("within the limits");
+        let text = to_json(&filter, &dataset).to_string();
+        let stored = serde_json::from_str(&text).expect("JSON text");
+        assert_eq!(parse_stored(&stored, &dataset), Ok(filter));
+    }
+}
+
+#[test]
 fn rearranged_filters_have_one_canonical_form() {
     let canonical = |json: Value| parse(json).expect("valid").canonical();
     let pairs = [
@@ -309,7 +328,8 @@ proptest! {
         if through_text {
             json = serde_json::from_str(&json.to_string()).expect("JSON text");
         }
-        prop_assert_eq!(parse_filter(&json, &dataset, &Zone::utc()), Ok(filter));
+        prop_assert_eq!(parse_filter(&json, &dataset, &Zone::utc()), Ok(filter.clone()));
+        prop_assert_eq!(parse_stored(&json, &dataset), Ok(filter));
     }
 
     #[test]

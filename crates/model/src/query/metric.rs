@@ -74,8 +74,8 @@ impl<'de> Visitor<'de> for MetricInputVisitor {
 }
 
 impl MetricInput {
-    /// Reads a JSON value, with the nearest known name for a mistyped member.
-    pub(crate) fn from_json(json: &Value, field: &str) -> Result<Self, InputError> {
+    /// Reads a JSON value, with the nearest known name for a mistyped member; `field` is where it stands.
+    pub fn from_json(json: &Value, field: &str) -> Result<Self, InputError> {
         const MEMBERS: [&str; 6] = ["agg", "column", "filters", "numerator", "denominator", "as"];
         if let Value::Object(object) = json {
             check_members(object, &MEMBERS, field)?;

@@ -4,13 +4,14 @@
 use serde_json::{Map, Value, json};
 
 use super::having::having_json;
-use super::{Having, Measure, MetricExpr, OrderTarget, Query, QueryRequest};
+use super::{Having, Measure, MetricExpr, OrderTarget, Query};
 use crate::filter::{Filter, to_json};
 use crate::schema::Dataset;
 use crate::time::{ResolvedRange, Timestamp, Zone, format_rfc3339};
 
-/// The canonical JSON of a question. What does not change the answer is left out (cursor, staleness, version).
-pub fn normalised(query: &Query, request: &QueryRequest) -> Value {
+/// The canonical JSON of a question. Members that say how to deliver an answer, not what is asked, are left out (cursor,
+/// format, numbers, staleness, version).
+pub fn normalised(query: &Query) -> Value {
     let dataset = &*query.dataset;
     let metrics = query.metrics.iter().map(|metric| {
         let mut object = metric_json(&metric.expr, dataset);
@@ -37,8 +38,6 @@ pub fn normalised(query: &Query, request: &QueryRequest) -> Value {
             "partial": include.partial,
         },
         "compare": query.compare.as_ref().map(range_json),
-        "format": request.format.name(),
-        "numbers": request.numbers.name(),
         "exact": query.exact,
         "max_points": query.max_points,
     })
