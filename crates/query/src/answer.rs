@@ -1,10 +1,13 @@
 //! The answer to a question: all its rows in final order, held columnar; only the asked page is rendered.
 
+use std::fmt;
 use std::time::Duration;
 
 use tidewater_model::time::Timestamp;
 
 use crate::cell::Cell;
+use crate::order::Ranking;
+use crate::table::{CellColumn, Table};
 
 /// One row of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,63 +60,114 @@ pub struct Explain {
     pub memory_bytes_peak: usize,
 }
 
-/// A finished answer.
-#[derive(Debug)]
-pub struct Answer {}
+/// A finished answer. Whoever keeps it can render any page of it.
+pub struct Answer {
+    pub(crate) table: Table,
+    /// Groups in final order, after having.
+    pub(crate) ranking: Ranking,
+    pub(crate) comparison: Option<Comparison>,
+    pub(crate) totals: Option<Vec<Cell>>,
+    pub(crate) quality: Vec<MetricQuality>,
+    pub(crate) rows_scanned: u64,
+    pub(crate) bytes_scanned: u64,
+    pub(crate) explain: Option<Explain>,
+    pub(crate) covered_from: Option<Timestamp>,
+}
+
+/// The metrics of the compared range.
+pub(crate) struct Comparison {
+    pub metrics: Vec<CellColumn>,
+    /// For each group of the answer its group there; [`Comparison::ABSENT`] for none.
+    pub groups: Vec<u32>,
+}
+
+impl Comparison {
+    /// No such group in the compared range.
+    pub const ABSENT: u32 = u32::MAX;
+}
 
 impl Answer {
     /// The rows `offset .. offset + limit` of the final order.
-    pub fn page(&self, _offset: u64, _limit: u32) -> Vec<AnswerRow> {
-        unimplemented!("follows")
+    pub fn page(&self, offset: u64, limit: u32) -> Vec<AnswerRow> {
+        let row = |group: &u32| AnswerRow {
+            dimensions: self.table.dimensions(*group as usize),
+            metrics: self.table.metrics(*group as usize),
+        };
+        self.ranking.page(&self.table, offset, limit).iter().map(row).collect()
     }
 
-    /// The comparison's entries for the same rows; `None` where the question has no comparison.
-    pub fn comparison(&self, _offset: u64, _limit: u32) -> Option<Vec<AnswerRow>> {
-        unimplemented!("follows")
+    /// The comparison's entries for the same rows: same dimensions, metrics of the same bucket of the compared range; `None` where
+    /// the question has no comparison.
+    pub fn comparison(&self, offset: u64, limit: u32) -> Option<Vec<AnswerRow>> {
+        let comparison = self.comparison.as_ref()?;
+        let row = |group: &u32| {
+            let compared = comparison.groups[*group as usize];
+            let metric = |column: &CellColumn| match compared {
+                Comparison::ABSENT => Cell::Null,
+                compared => column.get(compared as usize),
+            };
+            AnswerRow {
+                dimensions: self.table.dimensions(*group as usize),
+                metrics: comparison.metrics.iter().map(metric).collect(),
+            }
+        };
+        Some(self.ranking.page(&self.table, offset, limit).iter().map(row).collect())
     }
 
-    /// Rows after having.
+    /// Rows after having (and after `max_points`).
     pub fn total_rows(&self) -> u64 {
-        unimplemented!("follows")
+        self.ranking.len() as u64
     }
 
     /// Metrics over every row that passes range and filters, where asked for.
     pub fn totals(&self) -> Option<&[Cell]> {
-        unimplemented!("follows")
+        self.totals.as_deref()
     }
 
     /// One per metric.
     pub fn quality(&self) -> &[MetricQuality] {
-        unimplemented!("follows")
+        &self.quality
     }
 
-    /// Where the numbers came from: `raw`.
+    /// Where the numbers came from.
     pub fn source(&self) -> &str {
-        unimplemented!("follows")
+        "raw"
     }
 
-    /// Rows read.
+    /// Rows of the project and range that were read.
     pub fn rows_scanned(&self) -> u64 {
-        unimplemented!("follows")
+        self.rows_scanned
     }
 
     /// Bytes of decoded columns looked at.
     pub fn bytes_scanned(&self) -> u64 {
-        unimplemented!("follows")
+        self.bytes_scanned
     }
 
     /// How it was done, where asked for.
     pub fn explain(&self) -> Option<&Explain> {
-        unimplemented!("follows")
+        self.explain.as_ref()
     }
 
     /// The instant from which on rows were still there, where the question allowed a partial answer and got one.
     pub fn covered_from(&self) -> Option<Timestamp> {
-        unimplemented!("follows")
+        self.covered_from
     }
 
     /// Bytes it holds, for whoever keeps it for cursors.
     pub fn memory_bytes(&self) -> usize {
-        unimplemented!("follows")
+        let comparison = self.comparison.as_ref().map_or(0, |comparison| {
+            let metrics: usize = comparison.metrics.iter().map(CellColumn::memory_bytes).sum();
+            metrics + comparison.groups.capacity() * size_of::<u32>()
+        });
+        self.table.memory_bytes() + self.ranking.memory_bytes() + comparison
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut answer = f.debug_struct("Answer");
+        answer.field("rows", &self.total_rows()).field("totals", &self.totals).field("quality", &self.quality);
+        answer.finish_non_exhaustive()
     }
 }

@@ -63,6 +63,12 @@ pub enum ExecuteError {
     /// The rows could not be read.
     #[error("rows could not be read")]
     Store(#[from] StoreError),
+    /// The store contradicts itself.
+    #[error("the stored rows are inconsistent: {what}; run verify")]
+    Inconsistent {
+        /// How.
+        what: &'static str,
+    },
     /// A worker thread panicked; the cause is in the log.
     #[error("the question failed inside the server")]
     Panicked,

@@ -1,12 +1,17 @@
 //! The executor: owns the threads and the memory that all questions share.
 
+use std::sync::Arc;
+
 use tidewater_model::query::Query;
 use tidewater_store::DatasetView;
 
 use crate::answer::Answer;
+use crate::budget::{Budget, QueryBudget};
 use crate::control::Control;
 use crate::error::ExecuteError;
-use crate::rows::{RowsPage, RowsQuery};
+use crate::execution::Execution;
+use crate::pool::Pool;
+use crate::rows::{self, RowsPage, RowsQuery};
 
 /// Settings of an [`Executor`].
 #[derive(Clone, Debug)]
@@ -30,12 +35,14 @@ impl Default for ExecutorConfig {
 #[derive(Debug)]
 pub struct Executor {
     config: ExecutorConfig,
+    pool: Pool,
+    budget: Arc<Budget>,
 }
 
 impl Executor {
     /// Starts the worker threads.
     pub fn new(config: ExecutorConfig) -> Self {
-        Executor { config }
+        Executor { pool: Pool::new(config.threads), budget: Budget::new(config.memory_bytes_max), config }
     }
 
     /// The settings.
@@ -45,16 +52,21 @@ impl Executor {
 
     /// Bytes that running questions hold.
     pub fn memory_bytes(&self) -> usize {
-        0
+        self.budget.used()
     }
 
     /// Answers a question. Blocks until done; call it where blocking is allowed.
-    pub fn execute(&self, _query: &Query, _view: &DatasetView, _control: &Control) -> Result<Answer, ExecuteError> {
-        unimplemented!("follows")
+    pub fn execute(&self, query: &Query, view: &DatasetView, control: &Control) -> Result<Answer, ExecuteError> {
+        Execution { pool: &self.pool, budget: self.query_budget(control), query, view, control }.run()
     }
 
     /// Reads a page of raw rows. Blocks until done.
-    pub fn rows(&self, _query: &RowsQuery, _view: &DatasetView, _control: &Control) -> Result<RowsPage, ExecuteError> {
-        unimplemented!("follows")
+    pub fn rows(&self, query: &RowsQuery, view: &DatasetView, control: &Control) -> Result<RowsPage, ExecuteError> {
+        rows::read_page(&self.pool, &self.query_budget(control), query, view, control)
+    }
+
+    fn query_budget(&self, control: &Control) -> Arc<QueryBudget> {
+        let max = control.memory_bytes_max.unwrap_or(self.config.query_memory_bytes_max);
+        QueryBudget::new(&self.budget, max)
     }
 }

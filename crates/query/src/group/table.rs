@@ -1,0 +1,324 @@
+//! The numbering of groups: from a tuple of codes to a dense index.
+//!
+//! Codes are packed side by side into one number. While that has few bits it indexes an array; then a hash table; tuples of
+//! more than 64 bits are hashed as they are. A dimension that outgrows its bits makes the table anew with more of them.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::Codes;
+use crate::error::ExecuteError;
+
+/// Packed codes of so many bits index an array (4 MiB at most), which costs one access that the processor can foresee.
+const ARRAY_BITS_MAX: u32 = 20;
+/// No group yet.
+const NONE: u32 = u32::MAX;
+/// Most groups: their indices are 32 bit, and no budget holds more.
+const GROUPS_MAX: usize = 1 << 31;
+
+/// All groups met so far.
+pub(crate) struct Groups {
+    pub dimensions: Vec<Codes>,
+    /// The codes of group `g` are `keys[g · dimensions ..]`.
+    keys: Vec<u32>,
+    len: usize,
+    /// Bits of each dimension's codes in the packed number.
+    bits: Vec<u32>,
+    finder: Finder,
+    packed: Vec<u64>,
+    found: Vec<u32>,
+}
+
+enum Finder {
+    /// The group by packed number.
+    Array(Vec<u32>),
+    /// Packed numbers with their groups.
+    Packed(HashTable<(u64, u32)>),
+    /// Groups by their codes.
+    Wide(HashTable<u32>, DefaultHashBuilder),
+}
+
+impl Groups {
+    /// No groups; without dimensions the one group there is.
+    pub fn new(dimensions: Vec<Codes>) -> Self {
+        let mut groups = Groups {
+            len: usize::from(dimensions.is_empty()),
+            bits: vec![0; dimensions.len()],
+            dimensions,
+            keys: Vec::new(),
+            finder: Finder::Array(Vec::new()),
+            packed: Vec::new(),
+            found: Vec::new(),
+        };
+        groups.fit_bits();
+        groups
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How groups are found, for `explain`.
+    pub fn method(&self) -> &'static str {
+        match self.finder {
+            _ if self.dimensions.is_empty() => "none",
+            Finder::Array(_) => "array",
+            Finder::Packed(_) | Finder::Wide(..) => "hash",
+        }
+    }
+
+    /// The codes of a group.
+    pub fn key(&self, group: usize) -> &[u32] {
+        let width = self.dimensions.len();
+        &self.keys[group * width..(group + 1) * width]
+    }
+
+    /// Finds the groups of rows whose codes are given per dimension, see [`Self::assigned`]; new ones are added.
+    ///
+    /// Codes must be ones that [`Self::dimensions`] gave.
+    pub fn assign(&mut self, codes: &[Vec<u32>]) -> Result<(), ExecuteError> {
+        self.fit_bits();
+        let rows = codes.first().map_or(0, Vec::len);
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        found.reserve(rows);
+        match &self.finder {
+            Finder::Array(_) => self.assign_by_array(codes, &mut found),
+            Finder::Packed(_) => self.assign_by_packed(codes, &mut found),
+            Finder::Wide(..) => self.assign_wide(codes, rows, &mut found),
+        }
+        self.found = found;
+        if self.len > GROUPS_MAX {
+            let remedy = "use fewer dimensions or add filters";
+            return Err(ExecuteError::Limit { what: "groups", found: self.len as u64, max: GROUPS_MAX as u64, remedy });
+        }
+        Ok(())
+    }
+
+    /// The group of each row of the last [`Self::assign`].
+    pub fn assigned(&self) -> &[u32] {
+        &self.found
+    }
+
+    /// The group with these codes, added if it is new.
+    pub fn insert(&mut self, key: &[u32]) -> u32 {
+        if key.is_empty() {
+            return 0;
+        }
+        self.fit_bits();
+        if let Some(group) = self.find_fitting(key) {
+            return group;
+        }
+        self.add(key)
+    }
+
+    /// The group with these codes, if there is one.
+    pub fn find(&mut self, key: &[u32]) -> Option<u32> {
+        if key.is_empty() {
+            return Some(0);
+        }
+        self.fit_bits();
+        self.find_fitting(key)
+    }
+
+    /// Adds another part's groups; gives for each of them its group here.
+    pub fn absorb(&mut self, other: &Groups) -> Vec<u32> {
+        let width = self.dimensions.len();
+        if width == 0 {
+            return vec![0; other.len];
+        }
+        let translations: Vec<Vec<u32>> = self
+            .dimensions
+            .iter_mut()
+            .zip(&other.dimensions)
+            .map(|(own, others)| translation(own, others))
+            .collect();
+        let mut key = vec![0; width];
+        other
+            .keys
+            .chunks_exact(width)
+            .map(|codes| {
+                for (dimension, code) in codes.iter().enumerate() {
+                    key[dimension] = translations[dimension][*code as usize];
+                }
+                self.insert(&key)
+            })
+            .collect()
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        let finder = match &self.finder {
+            Finder::Array(slots) => slots.capacity() * size_of::<u32>(),
+            Finder::Packed(table) => table.allocation_size(),
+            Finder::Wide(table, _) => table.allocation_size(),
+        };
+        let buffers = self.packed.capacity() * size_of::<u64>() + self.found.capacity() * size_of::<u32>();
+        let dimensions: usize = self.dimensions.iter().map(Codes::memory_bytes).sum();
+        self.keys.capacity() * size_of::<u32>() + finder + buffers + dimensions
+    }
+
+    fn assign_by_array(&mut self, codes: &[Vec<u32>], found: &mut Vec<u32>) {
+        let mut packed = std::mem::take(&mut self.packed);
+        let Finder::Array(slots) = &self.finder else { return };
+        // With one dimension the code is the packed number.
+        if let [codes] = codes {
+            found.extend(codes.iter().map(|code| slots[*code as usize]));
+        } else {
+            pack(codes, &self.bits, &mut packed);
+            found.extend(packed.iter().map(|number| slots[*number as usize]));
+        }
+        for place in 0..found.len() {
+            if found[place] == NONE {
+                let number = if let [codes] = codes { u64::from(codes[place]) } else { packed[place] };
+                found[place] = self.array_slot(number, codes, place);
+            }
+        }
+        self.packed = packed;
+    }
+
+    #[cold]
+    fn array_slot(&mut self, number: u64, codes: &[Vec<u32>], place: usize) -> u32 {
+        let Finder::Array(slots) = &mut self.finder else { return NONE };
+        let slot = &mut slots[number as usize];
+        if *slot == NONE {
+            *slot = self.len as u32;
+            self.len += 1;
+            self.keys.extend(codes.iter().map(|codes| codes[place]));
+        }
+        *slot
+    }
+
+    fn assign_by_packed(&mut self, codes: &[Vec<u32>], found: &mut Vec<u32>) {
+        let Finder::Packed(table) = &mut self.finder else { return };
+        pack(codes, &self.bits, &mut self.packed);
+        let mut last = (u64::MAX, NONE);
+        for (place, number) in self.packed.iter().enumerate() {
+            if last.0 != *number || last.1 == NONE {
+                let entry = table.entry(spread(*number), |(other, _)| other == number, |(other, _)| spread(*other));
+                let group = entry.or_insert((*number, self.len as u32)).get().1;
+                if group as usize == self.len {
+                    self.len += 1;
+                    self.keys.extend(codes.iter().map(|codes| codes[place]));
+                }
+                last = (*number, group);
+            }
+            found.push(last.1);
+        }
+    }
+
+    fn assign_wide(&mut self, codes: &[Vec<u32>], rows: usize, found: &mut Vec<u32>) {
+        let mut key = vec![0; codes.len()];
+        for place in 0..rows {
+            for (part, codes) in key.iter_mut().zip(codes) {
+                *part = codes[place];
+            }
+            let group = self.find_fitting(&key).unwrap_or_else(|| self.add(&key));
+            found.push(group);
+        }
+    }
+
+    fn find_fitting(&self, key: &[u32]) -> Option<u32> {
+        match &self.finder {
+            Finder::Array(slots) => slots.get(pack_one(key, &self.bits) as usize).copied().filter(|group| *group != NONE),
+            Finder::Packed(table) => {
+                let number = pack_one(key, &self.bits);
+                table.find(spread(number), |(other, _)| *other == number).map(|(_, group)| *group)
+            }
+            Finder::Wide(table, hasher) => {
+                table.find(hasher.hash_one(key), |group| self.key(*group as usize) == key).copied()
+            }
+        }
+    }
+
+    /// Adds a group that is not there.
+    fn add(&mut self, key: &[u32]) -> u32 {
+        let group = self.len as u32;
+        self.len += 1;
+        self.keys.extend_from_slice(key);
+        self.register(group);
+        group
+    }
+
+    /// Enters a group whose key is stored into the finder.
+    fn register(&mut self, group: u32) {
+        let width = self.dimensions.len();
+        let keys = &self.keys;
+        let key = |group: u32| &keys[group as usize * width..(group as usize + 1) * width];
+        match &mut self.finder {
+            Finder::Array(slots) => slots[pack_one(key(group), &self.bits) as usize] = group,
+            Finder::Packed(table) => {
+                let number = pack_one(key(group), &self.bits);
+                table.insert_unique(spread(number), (number, group), |(other, _)| spread(*other));
+            }
+            Finder::Wide(table, hasher) => {
+                table.insert_unique(hasher.hash_one(key(group)), group, |group| hasher.hash_one(key(*group)));
+            }
+        }
+    }
+
+    /// Gives each dimension the bits its codes need; if that changes any, every group is entered anew.
+    fn fit_bits(&mut self) {
+        let is_fitting = |(bits, codes): (&u32, &Codes)| codes.cardinality() as u64 <= 1 << *bits;
+        if self.bits.iter().zip(&self.dimensions).all(is_fitting) {
+            if let Finder::Array(slots) = &mut self.finder {
+                if slots.is_empty() {
+                    slots.resize(1 << self.bits.iter().sum::<u32>(), NONE);
+                }
+            }
+            return;
+        }
+        for (bits, codes) in self.bits.iter_mut().zip(&self.dimensions) {
+            let needed = (codes.cardinality() as u64).next_power_of_two().trailing_zeros();
+            if needed > *bits {
+                // Buckets are numbered beforehand; all others may grow, and twice the room halves the times of making anew.
+                *bits = if matches!(codes, Codes::Buckets(_)) { needed } else { needed + 1 };
+            }
+        }
+        let total: u32 = self.bits.iter().sum();
+        self.finder = match total {
+            ..=ARRAY_BITS_MAX => Finder::Array(vec![NONE; 1 << total]),
+            ..=64 => Finder::Packed(HashTable::with_capacity(self.len)),
+            _ => Finder::Wide(HashTable::with_capacity(self.len), DefaultHashBuilder::default()),
+        };
+        (0..self.len as u32).for_each(|group| self.register(group));
+    }
+}
+
+/// The code in `own` of each code of `others`.
+fn translation(own: &mut Codes, others: &Codes) -> Vec<u32> {
+    (0..others.cardinality() as u32).map(|code| own.translate(others, code)).collect()
+}
+
+/// Packs the codes of all rows.
+fn pack(codes: &[Vec<u32>], bits: &[u32], out: &mut Vec<u64>) {
+    out.clear();
+    let Some((first, rest)) = codes.split_first() else { return };
+    out.extend(first.iter().map(|code| u64::from(*code)));
+    let mut shift = bits[0];
+    for (codes, bits) in rest.iter().zip(&bits[1..]) {
+        // A dimension without bits has only code 0; it may lie past the last bit.
+        if *bits > 0 {
+            for (number, code) in out.iter_mut().zip(codes) {
+                *number |= u64::from(*code) << shift;
+            }
+        }
+        shift += bits;
+    }
+}
+
+fn pack_one(key: &[u32], bits: &[u32]) -> u64 {
+    let (mut number, mut shift) = (0, 0);
+    for (code, bits) in key.iter().zip(bits).filter(|(_, bits)| **bits > 0) {
+        number |= u64::from(*code) << shift;
+        shift += bits;
+    }
+    number
+}
+
+/// Spreads a packed number over all bits of a hash: the two halves of a wide product by an odd constant (2^64 ÷ golden ratio).
+#[inline]
+fn spread(number: u64) -> u64 {
+    let product = u128::from(number) * 0x9e37_79b9_7f4a_7c15;
+    product as u64 ^ (product >> 64) as u64
+}

@@ -1,0 +1,58 @@
+//! The final order of an answer's rows. The first page is sorted at once, the rest when somebody asks for it.
+
+use std::sync::OnceLock;
+
+use tidewater_model::query::OrderKey;
+
+use crate::table::Table;
+
+/// Groups in order.
+pub(crate) struct Ranking {
+    order: Vec<OrderKey>,
+    /// Of these the first `sorted` are in their place, the rest is behind them in any order.
+    groups: Vec<u32>,
+    sorted: usize,
+    all: OnceLock<Vec<u32>>,
+}
+
+/// Selecting the first page before sorting it pays where it is at most this part of all rows.
+const PAGE_PART: usize = 4;
+
+impl Ranking {
+    /// Orders so that at least the first `page` rows are in their place.
+    pub fn new(table: &Table, order: &[OrderKey], mut groups: Vec<u32>, page: usize) -> Self {
+        let compare = |a: &u32, b: &u32| table.compare(order, *a as usize, *b as usize);
+        let sorted = if page.saturating_mul(PAGE_PART) < groups.len() && page > 0 {
+            groups.select_nth_unstable_by(page - 1, compare);
+            page
+        } else {
+            groups.len()
+        };
+        groups[..sorted].sort_unstable_by(compare);
+        Ranking { order: order.to_vec(), groups, sorted, all: OnceLock::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Rows `offset .. offset + limit`.
+    pub fn page(&self, table: &Table, offset: u64, limit: u32) -> &[u32] {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.groups.len());
+        let end = start.saturating_add(limit as usize).min(self.groups.len());
+        if end <= self.sorted {
+            return &self.groups[start..end];
+        }
+        let all = self.all.get_or_init(|| {
+            let mut groups = self.groups.clone();
+            groups[self.sorted..].sort_unstable_by(|a, b| table.compare(&self.order, *a as usize, *b as usize));
+            groups
+        });
+        &all[start..end]
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        let all = self.all.get().map_or(0, Vec::capacity);
+        (self.groups.capacity() + all) * size_of::<u32>()
+    }
+}
