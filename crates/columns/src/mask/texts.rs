@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use hashbrown::HashSet;
 use memchr::memmem::Finder;
-use regex::{Regex, RegexBuilder};
-use tidewater_model::filter::TextMatch;
-use tidewater_model::limits::REGEX_BYTES_MAX;
+use regex::Regex;
+use tidewater_model::filter::{TextMatch, compile_regex};
 use tidewater_model::names::excerpt;
 
 use super::MaskError;
@@ -81,15 +80,10 @@ impl Matcher {
             TextMatch::StartsWith => Matcher::StartsWith(text),
             TextMatch::EndsWith => Matcher::EndsWith(text),
             TextMatch::Regex => {
-                let regex = RegexBuilder::new(pattern)
-                    .case_insensitive(!case_sensitive)
-                    .size_limit(REGEX_BYTES_MAX)
-                    .dfa_size_limit(REGEX_BYTES_MAX)
-                    .build()
-                    .map_err(|source| MaskError::Regex {
-                        pattern: excerpt(pattern),
-                        source: Box::new(source),
-                    })?;
+                let regex = compile_regex(pattern, case_sensitive).map_err(|source| MaskError::Regex {
+                    pattern: excerpt(pattern),
+                    source: Box::new(source),
+                })?;
                 Matcher::Regex(regex)
             }
         })
