@@ -35,6 +35,7 @@ pub struct ProjectSpan {
 }
 
 /// Immutable rows with their identity.
+#[derive(Debug)]
 pub struct Chunk {
     id: u64,
     batch: RowBatch,
@@ -126,7 +127,9 @@ impl Chunk {
                 bits.append_n(rows, true);
             } else {
                 let times = &times[first..first + rows];
-                bits.append_buffer(&BooleanBuffer::collect_bool(rows, |row| times[row] >= from_us && times[row] < to_us));
+                bits.append_buffer(&BooleanBuffer::collect_bool(rows, |row| {
+                    times[row] >= from_us && times[row] < to_us
+                }));
             }
             first += rows;
         }

@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn only_wholly_expired_segments_go() {
-        let segments = [segment(1, 0, DAY_US - 1), segment(2, DAY_US, DAY_US + 10), segment(3, 2 * DAY_US, 2 * DAY_US)];
+        let segments =
+            [segment(1, 0, DAY_US - 1), segment(2, DAY_US, DAY_US + 10), segment(3, 2 * DAY_US, 2 * DAY_US)];
         let now = Timestamp(3 * DAY_US + 10);
         let days = |days: i64| Retention { raw_us: Some(days * DAY_US), ..Retention::default() };
         assert_eq!(plan_retention(&segments, &days(2), now), [SegmentId(1)]);

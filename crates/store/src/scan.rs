@@ -63,7 +63,7 @@ pub struct ScanBatch {
 }
 
 /// A part of the data that never changes: the grain of scans and of the partial cache.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Unit {
     /// Rows in memory.
     Chunk(Arc<Chunk>),
@@ -80,11 +80,25 @@ impl Unit {
         }
     }
 
+    /// The segment, if it is one.
+    pub fn segment(&self) -> Option<&Arc<Segment>> {
+        match self {
+            Unit::Chunk(_) => None,
+            Unit::Segment(segment) => Some(segment),
+        }
+    }
+
     /// Splits a scan into pieces, leaving out what the request cannot touch. `tombstones` are those of the dataset as of
     /// the snapshot.
-    pub fn scan(&self, request: &Arc<ScanRequest>, tombstones: &[Arc<Tombstone>]) -> StoreResult<Vec<Morsel>> {
+    pub fn scan(
+        &self,
+        request: &Arc<ScanRequest>,
+        tombstones: &[Arc<Tombstone>],
+    ) -> StoreResult<Vec<Morsel>> {
         match self {
-            Unit::Chunk(chunk) => Ok(ChunkMorsel::plan(chunk, request, tombstones).map(Morsel::Chunk).into_iter().collect()),
+            Unit::Chunk(chunk) => {
+                Ok(ChunkMorsel::plan(chunk, request, tombstones).map(Morsel::Chunk).into_iter().collect())
+            }
             Unit::Segment(segment) => {
                 let morsels = segment::scan::plan(segment, request, tombstones)?;
                 Ok(morsels.into_iter().map(Morsel::Segment).collect())
@@ -190,7 +204,8 @@ impl ChunkMorsel {
         let mut selection =
             chunk.select(&request.project, request.from_us, request.to_us, |lsn| request.keeps(lsn));
         for tombstone in &self.tombstones {
-            let reached = chunk.select(&request.project, tombstone.from_us, tombstone.to_us, |lsn| lsn < tombstone.lsn);
+            let reached =
+                chunk.select(&request.project, tombstone.from_us, tombstone.to_us, |lsn| lsn < tombstone.lsn);
             let passes = tombstone.filter().mask(chunk.batch());
             let hidden = reached.map_or(passes.clone(), |reached| &reached & &passes);
             selection = Some(selection.map_or(!&hidden, |selection| &selection & &!&hidden));

@@ -34,7 +34,9 @@ pub use files::{FOOTER_BYTES_MAX, SegmentFiles};
 pub use flush::write_segments;
 pub(crate) use footer::Footer;
 pub(crate) use layout::{FileColumn, Layout, text_form};
-pub use meta::{DAY_US, FORMAT, InvalidSegmentMeta, ProjectRows, SegmentId, SegmentMeta, day_of, segment_path};
+pub use meta::{
+    DAY_US, FORMAT, InvalidSegmentMeta, ProjectRows, SegmentId, SegmentMeta, day_of, segment_path,
+};
 pub(crate) use promote::KeyCounts;
 pub use verify::{SegmentCheck, verify_segment};
 
@@ -50,7 +52,11 @@ pub struct Segment {
 
 impl Segment {
     /// The segment a catalog entry stands for. Fails when its file is missing or has another length.
-    pub fn open(files: &Arc<SegmentFiles>, dataset: &Arc<Dataset>, meta: SegmentMeta) -> StoreResult<Arc<Self>> {
+    pub fn open(
+        files: &Arc<SegmentFiles>,
+        dataset: &Arc<Dataset>,
+        meta: SegmentMeta,
+    ) -> StoreResult<Arc<Self>> {
         let path = segment_path(files.data_dir(), &dataset.name, meta.day, meta.id);
         source::check_length(files.disk(), &path, meta.bytes)?;
         let replaced = AtomicBool::new(false);
@@ -99,3 +105,6 @@ impl Drop for Segment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
 /// Rows of a decoded batch of one input.
-const BATCH_ROWS_MAX: usize = 8 << 10;
+const BATCH_ROWS_MAX: usize = if cfg!(test) { 7 } else { 8 << 10 };
 /// Decoded bytes of one input's batch aimed at: rows with long strings come in smaller batches.
 const BATCH_BYTES: usize = 2 << 20;
 /// An output file is cut once it has about so many bytes.
@@ -129,7 +129,9 @@ impl Merge<'_> {
         let sort = &self.dataset.sort;
         loop {
             let lasts = streams.iter().filter_map(Stream::last_row);
-            let Some(bound) = lasts.min_by(|a, b| order::compare((a, 0), (b, 0), sort)) else { return Ok(None) };
+            let Some(bound) = lasts.min_by(|a, b| order::compare((a, 0), (b, 0), sort)) else {
+                return Ok(None);
+            };
             let mut parts = Vec::with_capacity(streams.len());
             for stream in streams.iter_mut() {
                 parts.extend(stream.take_until(&bound, sort)?);
@@ -164,7 +166,8 @@ struct Stream {
 impl Stream {
     fn open(segment: &Arc<Segment>) -> StoreResult<Self> {
         let footer = segment.footer()?;
-        let uncompressed: i64 = footer.parquet().row_groups().iter().map(|group| group.total_byte_size()).sum();
+        let uncompressed: i64 =
+            footer.parquet().row_groups().iter().map(|group| group.total_byte_size()).sum();
         let row_bytes = (uncompressed.max(0) as usize / segment.meta().rows.max(1) as usize).max(1);
         let batch_rows = (BATCH_BYTES / row_bytes).clamp(1, BATCH_ROWS_MAX);
         let mut stream = Stream { footer, batch_rows, next_group: 0, reader: None, batch: None };
@@ -190,7 +193,8 @@ impl Stream {
                 return Ok(());
             }
             let (footer, roots) = (Arc::clone(&self.footer), all_roots(&self.footer));
-            let reader = GroupReader::open(footer, self.next_group, None, roots, self.batch_rows, Fetch::Lazy)?;
+            let reader =
+                GroupReader::open(footer, self.next_group, None, roots, self.batch_rows, Fetch::Lazy)?;
             self.reader = Some(reader);
             self.next_group += 1;
         }
@@ -202,13 +206,10 @@ impl Stream {
     }
 
     /// Takes the rows of the decoded batch up to and including `bound`.
-    fn take_until(
-        &mut self,
-        bound: &Rows,
-        sort: &[ColumnId],
-    ) -> StoreResult<Option<Rows>> {
+    fn take_until(&mut self, bound: &Rows, sort: &[ColumnId]) -> StoreResult<Option<Rows>> {
         let Some(batch) = &self.batch else { return Ok(None) };
-        let count = partition_point(batch.len(), |row| order::compare((batch, row), (bound, 0), sort).is_le());
+        let count =
+            partition_point(batch.len(), |row| order::compare((batch, row), (bound, 0), sort).is_le());
         if count == 0 {
             return Ok(None);
         }
@@ -242,7 +243,8 @@ fn layout(dataset: &Dataset, streams: &[Stream]) -> StoreResult<Option<Layout>> 
     let mut columns = Vec::new();
     for (index, column) in dataset.columns.iter().enumerate() {
         let id = ColumnId(index as u16);
-        let stored: Vec<_> = streams.iter().filter_map(|stream| Some((stream, stream.footer.stored(id)?))).collect();
+        let stored: Vec<_> =
+            streams.iter().filter_map(|stream| Some((stream, stream.footer.stored(id)?))).collect();
         if stored.is_empty() {
             continue;
         }

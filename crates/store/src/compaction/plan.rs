@@ -80,11 +80,16 @@ pub fn plan_compaction(
 }
 
 fn is_pending(segment: &SegmentMeta, tombstones: &[(DatasetId, Arc<Tombstone>)]) -> bool {
-    tombstones.iter().any(|(dataset, tombstone)| *dataset == segment.dataset && tombstone.is_pending_in(segment))
+    tombstones
+        .iter()
+        .any(|(dataset, tombstone)| *dataset == segment.dataset && tombstone.is_pending_in(segment))
 }
 
 /// The tier with the most segments above what is left alone; ties go to the smaller files, then the earlier day.
-fn most_crowded_tier<'a>(segments: &'a [SegmentMeta], limits: &CompactionLimits) -> Option<Vec<&'a SegmentMeta>> {
+fn most_crowded_tier<'a>(
+    segments: &'a [SegmentMeta],
+    limits: &CompactionLimits,
+) -> Option<Vec<&'a SegmentMeta>> {
     let mut tiers: BTreeMap<(u32, DatasetId, i32), Vec<&SegmentMeta>> = BTreeMap::new();
     for segment in segments.iter().filter(|segment| segment.bytes < limits.settled_bytes) {
         tiers.entry((tier(segment.bytes, limits), segment.dataset, segment.day)).or_default().push(segment);

@@ -99,7 +99,9 @@ impl Footer {
     pub fn memory_bytes(&self) -> usize {
         // The Arrow view of the schema is as large as the Parquet schema: both are one node per column.
         const BYTES_PER_ROOT: usize = 512;
-        self.file.memory_bytes() + self.parquet().memory_size() + self.arrow.schema().fields().len() * BYTES_PER_ROOT
+        self.file.memory_bytes()
+            + self.parquet().memory_size()
+            + self.arrow.schema().fields().len() * BYTES_PER_ROOT
     }
 
     /// A column as stored; `None` is null in every row.
@@ -135,7 +137,10 @@ impl Footer {
         let coded = matches!(self.arrow.schema().field(root).data_type(), DataType::Dictionary(_, _));
         let leaf = self.leaves(root).start;
         let groups = self.parquet().row_groups();
-        TextForm { coded, bloom: groups.iter().any(|group| group.column(leaf).bloom_filter_offset().is_some()) }
+        TextForm {
+            coded,
+            bloom: groups.iter().any(|group| group.column(leaf).bloom_filter_offset().is_some()),
+        }
     }
 
     /// The leaf columns of a root column: page indexes and column chunks are per leaf.
@@ -147,7 +152,11 @@ impl Footer {
         first..end
     }
 
-    fn resolve(file: Arc<CheckedFile>, parquet: Arc<ParquetMetaData>, dataset: &Dataset) -> StoreResult<Self> {
+    fn resolve(
+        file: Arc<CheckedFile>,
+        parquet: Arc<ParquetMetaData>,
+        dataset: &Dataset,
+    ) -> StoreResult<Self> {
         let path = file.path().to_owned();
         let fail = |error| parquet_error(&path, file.tail().0, error);
         let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -162,8 +171,11 @@ impl Footer {
         let required = |name: &str| {
             root(name).ok_or_else(|| damaged(&path, file.tail().0, format!("column {name} is missing")))
         };
-        let hidden =
-            Hidden { project: required(layout::PROJECT)?, lsn: required(layout::LSN)?, position: required(layout::POSITION)? };
+        let hidden = Hidden {
+            project: required(layout::PROJECT)?,
+            lsn: required(layout::LSN)?,
+            position: required(layout::POSITION)?,
+        };
         let promoted = promoted_keys(arrow.metadata());
         let mut columns = Vec::with_capacity(dataset.columns.len());
         for column in &dataset.columns {
@@ -176,7 +188,8 @@ impl Footer {
                 return Err(damaged(&path, file.tail().0, reason));
             }
             let keys = promoted.get(&*column.name).into_iter().flatten();
-            let keys = keys.filter_map(|key| Some((Arc::from(key.as_str()), root(&promoted_name(&column.name, key))?)));
+            let keys = keys
+                .filter_map(|key| Some((Arc::from(key.as_str()), root(&promoted_name(&column.name, key))?)));
             let mut promoted: Vec<(Arc<str>, usize)> = keys.collect();
             promoted.sort_unstable();
             columns.push(Some(Stored { root: index, kind: column.kind, promoted }));
@@ -214,7 +227,8 @@ fn blocks(path: &Path, parquet: &ParquetMetaData) -> StoreResult<Vec<u32>> {
         let digits = std::str::from_utf8(digits).ok()?;
         u32::from_str_radix(digits, 16).ok()
     });
-    sums.collect::<Option<Vec<u32>>>().ok_or_else(|| damaged(path, 0, "the block checksums are not hexadecimal"))
+    sums.collect::<Option<Vec<u32>>>()
+        .ok_or_else(|| damaged(path, 0, "the block checksums are not hexadecimal"))
 }
 
 fn promoted_keys(parquet: &ParquetMetaData) -> BTreeMap<String, Vec<String>> {

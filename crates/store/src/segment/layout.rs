@@ -33,9 +33,9 @@ pub const META_PROMOTED: &str = "tidewater.promoted";
 pub const META_BLOCKS: &str = "tidewater.blocks";
 
 /// Rows of a row group: the grain in which threads share a scan and a writer holds compressed pages in memory.
-pub const ROW_GROUP_ROWS: usize = 256 << 10;
-/// Rows of a data page: the grain of skipping.
-pub const PAGE_ROWS: usize = 16 << 10;
+pub const ROW_GROUP_ROWS: usize = if cfg!(test) { 100 } else { 256 << 10 };
+/// Rows of a data page: the grain of skipping. Tests use small grains so that few rows show every boundary.
+pub const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 16 << 10 };
 /// Uncompressed bytes of a data page at most, for columns of long strings.
 const PAGE_BYTES: usize = 1 << 20;
 /// A dictionary page past this size makes the Parquet writer fall back to plain values.
@@ -146,10 +146,16 @@ impl Layout {
         builder.build()
     }
 
-    fn column_properties(&self, mut builder: WriterPropertiesBuilder, column: &FileColumn) -> WriterPropertiesBuilder {
+    fn column_properties(
+        &self,
+        mut builder: WriterPropertiesBuilder,
+        column: &FileColumn,
+    ) -> WriterPropertiesBuilder {
         let is_id = self.id == Some(column.id);
         match column.kind {
-            ColumnType::Time => builder.set_column_encoding(path(&column.name), Encoding::DELTA_BINARY_PACKED),
+            ColumnType::Time => {
+                builder.set_column_encoding(path(&column.name), Encoding::DELTA_BINARY_PACKED)
+            }
             ColumnType::String => {
                 builder = builder.set_column_dictionary_enabled(path(&column.name), column.text.coded);
                 if is_id || column.text.bloom {
@@ -173,7 +179,8 @@ impl Layout {
                         .set_column_statistics_enabled(leaf, EnabledStatistics::None);
                 }
                 for key in &column.promoted {
-                    builder = builder.set_column_dictionary_enabled(path(&promoted_name(&column.name, key)), true);
+                    builder =
+                        builder.set_column_dictionary_enabled(path(&promoted_name(&column.name, key)), true);
                 }
                 builder
             }
@@ -198,7 +205,9 @@ fn nested_leaves(column: &FileColumn) -> Vec<ColumnPath> {
         _ => &[&["key_value", "key"], &["key_value", "value"]],
     };
     let leaf = |rest: &&[&str]| {
-        ColumnPath::new(std::iter::once(&*column.name).chain(rest.iter().copied()).map(str::to_owned).collect())
+        ColumnPath::new(
+            std::iter::once(&*column.name).chain(rest.iter().copied()).map(str::to_owned).collect(),
+        )
     };
     parts.iter().map(leaf).collect()
 }
@@ -218,7 +227,9 @@ pub fn text_form(array: &ArrayRef) -> TextForm {
             let short = strings.value_data().len() <= LOOKUP_BYTES_MAX * strings.len();
             TextForm { coded: false, bloom: short }
         }
-        Some(StringsRef::Coded(_, values)) => TextForm { coded: true, bloom: values.len() >= LOOKUP_ENTRIES_MIN },
+        Some(StringsRef::Coded(_, values)) => {
+            TextForm { coded: true, bloom: values.len() >= LOOKUP_ENTRIES_MIN }
+        }
         None => TextForm::default(),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tidewater_columns::StringsRef;
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::DatasetId;
 use tidewater_model::time::Timestamp;
@@ -45,6 +46,41 @@ pub struct ProjectRows {
     pub min_us: i64,
     /// Greatest time.
     pub max_us: i64,
+}
+
+impl ProjectRows {
+    /// Adds rows that begin at index `first_row` of the file and follow all rows so far.
+    ///
+    /// # Panics
+    /// When a row's project is no valid name.
+    pub(super) fn extend(
+        projects: &mut Vec<ProjectRows>,
+        first_row: u64,
+        names: StringsRef<'_>,
+        times: &[i64],
+    ) {
+        for (row, &time) in times.iter().enumerate() {
+            let name = names.get(row).expect("every row has a project");
+            let last = match projects.last_mut() {
+                Some(last) if last.project.as_str() == name => last,
+                _ => {
+                    let project = ProjectName::new(name).expect("rows carry valid project names");
+                    let first_row = first_row + row as u64;
+                    projects.push(ProjectRows {
+                        project,
+                        first_row,
+                        rows: 0,
+                        min_us: i64::MAX,
+                        max_us: i64::MIN,
+                    });
+                    projects.last_mut().expect("just pushed")
+                }
+            };
+            last.rows += 1;
+            last.min_us = last.min_us.min(time);
+            last.max_us = last.max_us.max(time);
+        }
+    }
 }
 
 /// A live segment as the catalog lists it.
@@ -107,7 +143,8 @@ impl SegmentMeta {
 
     /// Reads that form.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidSegmentMeta> {
-        let entry: Entry = serde_json::from_slice(bytes).map_err(|error| InvalidSegmentMeta(error.to_string()))?;
+        let entry: Entry =
+            serde_json::from_slice(bytes).map_err(|error| InvalidSegmentMeta(error.to_string()))?;
         entry.into_meta()
     }
 }

@@ -39,7 +39,8 @@ pub fn compare(a: (&Rows, usize), b: (&Rows, usize), sort: &[ColumnId]) -> Order
     };
     let mut order = a.0.project_names().get(a.1).cmp(&b.0.project_names().get(b.1));
     for id in sort {
-        order = order.then_with(|| Value::of(a.0.batch.column(*id), a.1).cmp(&Value::of(b.0.batch.column(*id), b.1)));
+        order = order
+            .then_with(|| Value::of(a.0.batch.column(*id), a.1).cmp(&Value::of(b.0.batch.column(*id), b.1)));
     }
     order.then_with(|| identity(a).cmp(&identity(b)))
 }
@@ -125,16 +126,22 @@ fn push_column(key: &mut PackedKey, array: &ArrayRef) {
 fn push_strings(key: &mut PackedKey, strings: StringsRef<'_>) {
     match strings {
         StringsRef::Coded(coded, values) => {
-            let ranks = ranks(values.len(), |code| values.is_valid(code).then(|| values.value(code).as_bytes()));
+            let ranks =
+                ranks(values.len(), |code| values.is_valid(code).then(|| values.value(code).as_bytes()));
             let null = values.len() as u64;
             let codes = coded.keys();
             key.push(codes.values().iter().enumerate().map(|(row, code)| {
-                if codes.is_null(row) { null } else { ranks.get(*code as usize).copied().map_or(null, u64::from) }
+                if codes.is_null(row) {
+                    null
+                } else {
+                    ranks.get(*code as usize).copied().map_or(null, u64::from)
+                }
             }));
         }
         StringsRef::Plain(plain) => {
             let mut interner = Interner::default();
-            let codes: Vec<Option<u32>> = plain.iter().map(|text| text.map(|text| interner.intern(text))).collect();
+            let codes: Vec<Option<u32>> =
+                plain.iter().map(|text| text.map(|text| interner.intern(text))).collect();
             let ranks = ranks(interner.len(), |code| Some(interner.get(code as u32)));
             let null = ranks.len() as u64;
             key.push(codes.iter().map(|code| code.map_or(null, |code| u64::from(ranks[code as usize]))));

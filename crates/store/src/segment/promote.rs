@@ -84,7 +84,8 @@ pub fn split(map: &MapArray, keys: &[Arc<str>]) -> (Vec<ArrayRef>, ArrayRef) {
     let texts = StringsRef::new(map.keys().as_ref()).zip(StringsRef::new(map.values().as_ref()));
     for row in 0..map.len() {
         if let Some((names, values)) = texts.filter(|_| map.is_valid(row)) {
-            for (name, value) in entries(map, row).filter_map(|entry| names.get(entry).zip(values.get(entry))) {
+            for (name, value) in entries(map, row).filter_map(|entry| names.get(entry).zip(values.get(entry)))
+            {
                 match places.get(name) {
                     // A map has a key once; should it not, the first counts, as everywhere.
                     Some(&place) if promoted[place].len() == row => promoted[place].push(value),
@@ -113,7 +114,8 @@ pub fn join(rest: &MapArray, promoted: &[(Arc<str>, ArrayRef)]) -> ArrayRef {
     for row in 0..rest.len() {
         row_entries.clear();
         if let Some((names, values)) = texts.filter(|_| rest.is_valid(row)) {
-            row_entries.extend(entries(rest, row).filter_map(|entry| names.get(entry).zip(values.get(entry))));
+            row_entries
+                .extend(entries(rest, row).filter_map(|entry| names.get(entry).zip(values.get(entry))));
             row_entries.extend(columns.iter().filter_map(|(key, strings)| Some((*key, strings.get(row)?))));
             row_entries.sort_unstable();
         }
@@ -157,15 +159,17 @@ impl MapBuilder {
 /// A string array without a dictionary: what the entries of a map are made of.
 fn plain(array: ArrayRef) -> ArrayRef {
     match StringsRef::new(array.as_ref()) {
-        Some(strings @ StringsRef::Coded(_, _)) => {
-            Arc::new(StringArray::from_iter_values((0..array.len()).map(|row| strings.get(row).unwrap_or_default())))
-        }
+        Some(strings @ StringsRef::Coded(_, _)) => Arc::new(StringArray::from_iter_values(
+            (0..array.len()).map(|row| strings.get(row).unwrap_or_default()),
+        )),
         _ => array,
     }
 }
 
 fn map_array(offsets: OffsetBuffer<i32>, names: ArrayRef, values: ArrayRef, nulls_of: &MapArray) -> ArrayRef {
-    let DataType::Map(field, sorted) = data_type(ColumnType::Map) else { unreachable!("a map column holds maps") };
+    let DataType::Map(field, sorted) = data_type(ColumnType::Map) else {
+        unreachable!("a map column holds maps")
+    };
     let DataType::Struct(fields) = field.data_type() else { unreachable!("a map's entries are a struct") };
     let entries = StructArray::new(fields.clone(), vec![names, values], None);
     Arc::new(MapArray::new(Arc::clone(&field), offsets, entries, nulls_of.nulls().cloned(), sorted))

@@ -38,7 +38,9 @@ impl<'a> Pruner<'a> {
 
     /// Rows that may have a time in `[from_us, to_us)`.
     pub fn in_time(&self, from_us: i64, to_us: i64) -> RowRanges {
-        let Place::Root(root) = self.footer.place(&ColumnRef::column(ColumnId::TIME)) else { return self.all() };
+        let Place::Root(root) = self.footer.place(&ColumnRef::column(ColumnId::TIME)) else {
+            return self.all();
+        };
         self.pages(root, |page| match page.numbers() {
             Some((min, max)) => max >= from_us && min < to_us,
             None => true,
@@ -58,10 +60,11 @@ impl<'a> Pruner<'a> {
             Filter::Compare { column, how, value } => {
                 self.on_column(column, false, |page| page.may_compare(*how, value))
             }
-            Filter::Text { column, how: TextMatch::StartsWith, patterns, case_sensitive: true } => {
-                self.on_column(column, false, |page| patterns.iter().any(|prefix| page.may_start_with(prefix)))
+            Filter::Text { column, how: TextMatch::StartsWith, patterns, case_sensitive: true } => self
+                .on_column(column, false, |page| patterns.iter().any(|prefix| page.may_start_with(prefix))),
+            Filter::Text { column, .. } | Filter::Exists { column } => {
+                self.on_column(column, false, |page| !page.is_null_page())
             }
-            Filter::Text { column, .. } | Filter::Exists { column } => self.on_column(column, false, |page| !page.is_null_page()),
         }
     }
 
@@ -169,7 +172,9 @@ impl Page<'_> {
     /// Bounds of a string column: prefixes, the upper one rounded up.
     fn texts(&self) -> Option<(&[u8], &[u8])> {
         match self.statistics {
-            ColumnIndexMetaData::BYTE_ARRAY(index) => Some((index.min_value(self.index)?, index.max_value(self.index)?)),
+            ColumnIndexMetaData::BYTE_ARRAY(index) => {
+                Some((index.min_value(self.index)?, index.max_value(self.index)?))
+            }
             _ => None,
         }
     }
@@ -203,7 +208,9 @@ impl Page<'_> {
             Scalar::Int(value) | Scalar::Money(value) | Scalar::Time(value) => {
                 self.numbers().is_none_or(|(min, max)| may_compare(how, &min, &max, value))
             }
-            Scalar::Float(value) => self.floats().is_none_or(|(min, max)| may_compare(how, &min, &max, value)),
+            Scalar::Float(value) => {
+                self.floats().is_none_or(|(min, max)| may_compare(how, &min, &max, value))
+            }
             Scalar::String(value) => {
                 self.texts().is_none_or(|(min, max)| may_compare(how, &min, &max, &value.as_bytes()))
             }
@@ -214,9 +221,9 @@ impl Page<'_> {
     fn may_start_with(&self, prefix: &str) -> bool {
         let prefix = prefix.as_bytes();
         !self.is_null_page()
-            && self.texts().is_none_or(|(min, max)| {
-                max >= prefix && (min <= prefix || min.starts_with(prefix))
-            })
+            && self
+                .texts()
+                .is_none_or(|(min, max)| max >= prefix && (min <= prefix || min.starts_with(prefix)))
     }
 }
 

@@ -68,10 +68,11 @@ impl GroupReader {
         let path = footer.file.path().to_owned();
         let reader = guarded(&path, offset, || {
             let schema = footer.parquet().file_metadata().schema_descr();
-            let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, footer.arrow.clone())
-                .with_row_groups(vec![group])
-                .with_projection(ProjectionMask::roots(schema, roots.iter().copied()))
-                .with_batch_size(batch_rows);
+            let mut builder =
+                ParquetRecordBatchReaderBuilder::new_with_metadata(source, footer.arrow.clone())
+                    .with_row_groups(vec![group])
+                    .with_projection(ProjectionMask::roots(schema, roots.iter().copied()))
+                    .with_batch_size(batch_rows);
             if let Some(ranges) = ranges {
                 builder = builder.with_row_selection(selection(ranges));
             }
@@ -194,7 +195,12 @@ fn selection(ranges: &[Range<usize>]) -> RowSelection {
 }
 
 /// The bytes of the pages that hold rows of `ranges`, ascending.
-fn byte_ranges(footer: &Footer, group: usize, roots: &[usize], ranges: Option<&[Range<usize>]>) -> Vec<Range<u64>> {
+fn byte_ranges(
+    footer: &Footer,
+    group: usize,
+    roots: &[usize],
+    ranges: Option<&[Range<usize>]>,
+) -> Vec<Range<u64>> {
     let parquet = footer.parquet();
     let row_group = parquet.row_group(group);
     let index = parquet.page_index_for_row_group(group);

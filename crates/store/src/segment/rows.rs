@@ -37,7 +37,8 @@ impl Rows {
     pub fn from_chunks(chunks: &[Arc<Chunk>]) -> Self {
         let batches: Vec<&RowBatch> = chunks.iter().map(|chunk| chunk.batch()).collect();
         let batch = RowBatch::concat(&batches);
-        let mut names: Vec<&ProjectName> = chunks.iter().flat_map(|chunk| chunk.projects().map(|(name, _)| name)).collect();
+        let mut names: Vec<&ProjectName> =
+            chunks.iter().flat_map(|chunk| chunk.projects().map(|(name, _)| name)).collect();
         names.sort_unstable();
         names.dedup();
         let mut codes: Vec<i32> = Vec::with_capacity(batch.rows());
@@ -84,7 +85,8 @@ impl Rows {
     /// # Panics
     /// When an index is out of bounds.
     pub fn take(&self, indices: &UInt32Array) -> Self {
-        let pick = |array: &ArrayRef| take(array.as_ref(), indices, None).expect("indices lie inside the rows");
+        let pick =
+            |array: &ArrayRef| take(array.as_ref(), indices, None).expect("indices lie inside the rows");
         Rows {
             projects: pick(&self.projects),
             batch: self.batch.take(indices),

@@ -14,6 +14,7 @@ use tidewater_model::schema::{ColumnId, ColumnRef};
 
 use super::Segment;
 use super::footer::{Footer, Place};
+use super::layout::PAGE_ROWS;
 use super::prune::{Pruner, RowRanges, intersect};
 use super::read::{Fetch, GroupReader, RootBatch, roots_of};
 use crate::error::StoreResult;
@@ -22,7 +23,7 @@ use crate::tombstone::Tombstone;
 
 /// Rows of a batch: a column of 8-byte values is then 128 KB, which stays in a core's second-level cache, and page
 /// boundaries fall on batch boundaries.
-const BATCH_ROWS: usize = 16 << 10;
+const BATCH_ROWS: usize = PAGE_ROWS;
 
 /// The part of a scan that reads one row group.
 pub struct SegmentMorsel {
@@ -119,7 +120,12 @@ impl SegmentScan {
                 let selected: usize = ranges.iter().map(Range::len).sum();
                 if selected > 0 {
                     let ranges = (selected < count).then_some(ranges);
-                    morsels.push(SegmentMorsel { plan: Arc::clone(self), group, ranges, rows: selected as u64 });
+                    morsels.push(SegmentMorsel {
+                        plan: Arc::clone(self),
+                        group,
+                        ranges,
+                        rows: selected as u64,
+                    });
                 }
             }
             first += count;
@@ -158,11 +164,15 @@ impl SegmentScan {
         let rows = read.rows();
         let times: Option<ArrayRef> =
             if self.check_time || !self.tombstones.is_empty() { read.at(&self.time()) } else { None };
-        let times: &[i64] = times.as_ref().map_or(&[], |times| times.as_primitive::<TimestampMicrosecondType>().values());
+        let times: &[i64] =
+            times.as_ref().map_or(&[], |times| times.as_primitive::<TimestampMicrosecondType>().values());
         let mut selection = None;
         if self.check_time {
             let (from, to) = (self.request.from_us, self.request.to_us);
-            and(&mut selection, BooleanBuffer::collect_bool(rows, |row| times[row] >= from && times[row] < to));
+            and(
+                &mut selection,
+                BooleanBuffer::collect_bool(rows, |row| times[row] >= from && times[row] < to),
+            );
         }
         if !self.check_lsn && self.tombstones.is_empty() {
             return selection.filter(|selection| selection.count_set_bits() < rows);
@@ -171,7 +181,10 @@ impl SegmentScan {
         if self.check_lsn {
             let after = self.request.after.map_or(i64::MIN, |lsn| lsn.0);
             let until = self.request.until.map_or(i64::MAX, |lsn| lsn.0);
-            and(&mut selection, BooleanBuffer::collect_bool(rows, |row| lsns[row] > after && lsns[row] <= until));
+            and(
+                &mut selection,
+                BooleanBuffer::collect_bool(rows, |row| lsns[row] > after && lsns[row] <= until),
+            );
         }
         for (tombstone, evaluator) in self.tombstones.iter().zip(evaluators) {
             let reached = BooleanBuffer::collect_bool(rows, |row| {
@@ -203,7 +216,8 @@ impl SegmentMorsel {
     /// Fetches the pages.
     pub fn read(self) -> StoreResult<SegmentBatches> {
         let (footer, roots) = (Arc::clone(&self.plan.footer), self.plan.roots.clone());
-        let reader = GroupReader::open(footer, self.group, self.ranges.as_deref(), roots, BATCH_ROWS, Fetch::Ahead)?;
+        let reader =
+            GroupReader::open(footer, self.group, self.ranges.as_deref(), roots, BATCH_ROWS, Fetch::Ahead)?;
         let filters = self.plan.tombstones.iter().map(|tombstone| Arc::clone(tombstone.filter()));
         Ok(SegmentBatches { evaluators: filters.map(Evaluator::new).collect(), plan: self.plan, reader })
     }

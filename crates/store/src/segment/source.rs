@@ -47,14 +47,21 @@ pub fn damaged(path: &Path, offset: u64, reason: impl Into<String>) -> StoreErro
 impl CheckedFile {
     /// Opens the file and reads and checks its tail. The block checksums stand in the tail, so they come later.
     pub fn open(disk: &DiskRef, path: &Path, expected: Expected) -> StoreResult<Self> {
-        let file = disk.open_read(path).map_err(|error| damaged(path, 0, format!("cannot be opened: {error}")))?;
+        let file =
+            disk.open_read(path).map_err(|error| damaged(path, 0, format!("cannot be opened: {error}")))?;
         let len = file.len().map_err(|error| damaged(path, 0, format!("has no length: {error}")))?;
         if len != expected.bytes || expected.tail_offset > len {
             let reason = format!("is {len} bytes long, the catalog says {}", expected.bytes);
             return Err(damaged(path, len.min(expected.bytes), reason));
         }
-        let mut file =
-            CheckedFile { file, path: path.to_owned(), len, blocks: Vec::new(), tail_offset: len, tail: Bytes::new() };
+        let mut file = CheckedFile {
+            file,
+            path: path.to_owned(),
+            len,
+            blocks: Vec::new(),
+            tail_offset: len,
+            tail: Bytes::new(),
+        };
         let tail = file.read_raw(expected.tail_offset..len)?;
         if xxh3_64(&tail) != expected.tail_checksum {
             return Err(damaged(path, expected.tail_offset, "the checksum of the footer does not fit"));
@@ -126,9 +133,11 @@ impl CheckedFile {
         let length = usize::try_from(range.end - range.start)
             .map_err(|_| damaged(&self.path, range.start, "a part is larger than memory"))?;
         let mut buffer = vec![0; length];
-        self.file
-            .read_exact_at(&mut buffer, range.start)
-            .map_err(|source| StoreError::Io { operation: "read", path: self.path.clone(), source })?;
+        self.file.read_exact_at(&mut buffer, range.start).map_err(|source| StoreError::Io {
+            operation: "read",
+            path: self.path.clone(),
+            source,
+        })?;
         Ok(Bytes::from(buffer))
     }
 }

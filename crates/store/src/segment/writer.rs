@@ -10,7 +10,6 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{ColumnType, Dataset, DatasetId};
 
 use super::files::SegmentFiles;
@@ -93,7 +92,8 @@ impl<'a> SegmentWriter<'a> {
         let path = self.parquet.inner().path().to_owned();
         let fail = |error| write_error(&path, error);
         self.parquet.flush().map_err(fail)?;
-        let blocks: String = self.parquet.inner_mut().begin_tail().iter().map(|sum| format!("{sum:08x}")).collect();
+        let blocks: String =
+            self.parquet.inner_mut().begin_tail().iter().map(|sum| format!("{sum:08x}")).collect();
         self.parquet.append_key_value_metadata(KeyValue::new(layout::META_BLOCKS.to_owned(), blocks));
         let sealed = self.parquet.into_inner().map_err(fail)?.seal()?;
         self.meta.bytes = sealed.bytes;
@@ -130,7 +130,8 @@ impl<'a> SegmentWriter<'a> {
         let fields = schema.fields().iter().zip(&arrays);
         let fields: Vec<Field> =
             fields.map(|(field, array)| Field::new(field.name(), array.data_type().clone(), true)).collect();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("one array per field, all of one length")
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+            .expect("one array per field, all of one length")
     }
 
     fn note_rows(&mut self, rows: &Rows) {
@@ -139,23 +140,7 @@ impl<'a> SegmentWriter<'a> {
             meta.min_lsn.0 = meta.min_lsn.0.min(*lsn);
             meta.max_lsn.0 = meta.max_lsn.0.max(*lsn);
         }
-        let (names, times) = (rows.project_names(), rows.batch.times());
-        for (row, &time) in times.iter().enumerate() {
-            let name = names.get(row).expect("every row has a project");
-            if meta.projects.last().is_none_or(|last| last.project.as_str() != name) {
-                meta.projects.push(ProjectRows {
-                    project: ProjectName::new(name).expect("rows carry valid project names"),
-                    first_row: meta.rows + row as u64,
-                    rows: 0,
-                    min_us: i64::MAX,
-                    max_us: i64::MIN,
-                });
-            }
-            let last = meta.projects.last_mut().expect("pushed above if there was none");
-            last.rows += 1;
-            last.min_us = last.min_us.min(time);
-            last.max_us = last.max_us.max(time);
-        }
+        ProjectRows::extend(&mut meta.projects, meta.rows, rows.project_names(), rows.batch.times());
         meta.rows += rows.len() as u64;
         meta.min_us = meta.projects.iter().map(|project| project.min_us).min().unwrap_or(i64::MAX);
         meta.max_us = meta.projects.iter().map(|project| project.max_us).max().unwrap_or(i64::MIN);
