@@ -2,16 +2,51 @@
 //!
 //! Synchronous. It knows rows, not questions: aggregation is `query`'s, formats of users are `decode`'s.
 
+mod backup;
+mod catalog;
 mod chunk;
+mod clock;
+pub mod compaction;
+mod config;
+mod dedup;
 pub mod disk;
 mod error;
+mod flush;
+mod health;
+mod log;
+mod maintenance;
+mod memtable;
 mod os;
+mod paths;
+mod random;
+mod recovery;
+mod retention;
 mod scan;
+pub mod segment;
+mod shared;
 mod snapshot;
+mod state;
+mod stats;
+mod store;
+mod tombstone;
+mod verify;
 mod version;
+mod writer;
 
+
+pub use backup::restore;
 pub use chunk::{Chunk, ProjectSpan, Run};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::StoreConfig;
 pub use error::{StoreError, StoreResult};
-pub use scan::{Morsel, MorselReader, SCAN_BATCH_ROWS_MAX, ScanBatch, ScanRequest, Unit};
-pub use snapshot::DatasetView;
+pub use log::Token;
+pub use retention::plan_retention;
+pub use scan::{ChunkMorsel, Morsel, MorselReader, SCAN_BATCH_ROWS_MAX, ScanBatch, ScanRequest, Unit};
+pub use shared::CommitHook;
+pub use snapshot::{DatasetView, Snapshot};
+pub use stats::{SYNC_BUCKETS_US, StoreStats};
+pub use store::Store;
+pub use tombstone::Tombstone;
+pub use verify::{VerifyReport, verify};
 pub use version::{InvalidVersion, Lsn, StoreId, Version};
+pub use writer::{Append, Delete, Done, Receipt};

@@ -1,0 +1,264 @@
+//! Background work at low priority: compaction, retention, merging and forgetting of deduplication runs.
+//!
+//! What to do is decided by pure functions elsewhere; here it is done, one catalog transaction at a time.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidewater_model::schema::{Dataset, DatasetId};
+
+use crate::catalog::{CatalogChange, RunRow};
+use crate::compaction::{CompactionJob, merge_segments, plan_compaction};
+use crate::dedup::{RunFacts, RunLimits, expired_runs, merge_runs, plan_run_merge};
+use crate::error::{StoreError, StoreResult};
+use crate::os;
+use crate::paths;
+use crate::retention::plan_retention;
+use crate::segment::{Segment, SegmentId, SegmentMeta};
+use crate::shared::Shared;
+use crate::tombstone::Tombstone;
+
+/// Tells the maintenance thread to stop, and lets it sleep.
+#[derive(Debug, Default)]
+pub struct Stop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// Stops the thread at its next look.
+    pub fn stop(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether to stop.
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sleep(&self, time: Duration) {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        // A wake-up too early only means one look more.
+        drop(self.changed.wait_timeout_while(stopped, time, |stopped| !*stopped));
+    }
+}
+
+/// Runs until it is stopped.
+pub fn run_maintenance(shared: &Arc<Shared>, stop: &Stop) {
+    os::lower_thread_priority();
+    let interval = Duration::from_millis(shared.config.maintenance_interval_ms);
+    while !stop.is_stopped() {
+        shared.look_at_disk();
+        let worked = shared.health.poisoned().is_none() && round(shared, stop);
+        if !worked {
+            stop.sleep(interval);
+        }
+    }
+}
+
+/// One look at everything; true when there may be more to do at once.
+fn round(shared: &Shared, stop: &Stop) -> bool {
+    let throttle = || if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let steps: [(&str, StoreResult<bool>); 3] = [
+        ("retention", expire_segments(shared)),
+        ("the tidying of deduplication runs", tidy_runs(shared)),
+        ("compaction", compact_once(shared, &throttle)),
+    ];
+    let mut worked = false;
+    for (name, outcome) in steps {
+        match outcome {
+            Ok(did) => worked |= did,
+            Err(error) => tracing::error!(error = error.chain(), "{name} failed and is tried again later"),
+        }
+    }
+    worked
+}
+
+/// Everything about one dataset that planning needs.
+struct Facts {
+    id: DatasetId,
+    dataset: Arc<Dataset>,
+    segments: Vec<Arc<Segment>>,
+    tombstones: Vec<Arc<Tombstone>>,
+}
+
+impl Facts {
+    fn metas(&self) -> Vec<SegmentMeta> {
+        self.segments.iter().map(|segment| segment.meta().clone()).collect()
+    }
+}
+
+fn facts(shared: &Shared) -> Vec<Facts> {
+    let state = shared.state();
+    let datasets = state.datasets();
+    datasets
+        .map(|(id, dataset)| Facts {
+            id,
+            dataset: Arc::clone(&dataset.dataset),
+            segments: dataset.segments.clone(),
+            tombstones: dataset.tombstones.clone(),
+        })
+        .collect()
+}
+
+/// Removes segments that outlived their dataset's retention.
+pub fn expire_segments(shared: &Shared) -> StoreResult<bool> {
+    let now = shared.clock.now();
+    let mut any = false;
+    for facts in facts(shared) {
+        let expired = plan_retention(&facts.metas(), &facts.dataset.retention, now);
+        if !expired.is_empty() {
+            let count = expired.len() as u64;
+            swap(shared, facts.id, &expired, Vec::new())?;
+            shared.counters.expired(count);
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// The next compaction over all datasets.
+pub fn next_compaction(shared: &Shared) -> Option<CompactionJob> {
+    let facts = facts(shared);
+    let metas: Vec<SegmentMeta> = facts.iter().flat_map(Facts::metas).collect();
+    let tombstones: Vec<(DatasetId, Arc<Tombstone>)> = facts
+        .iter()
+        .flat_map(|facts| facts.tombstones.iter().map(|tombstone| (facts.id, Arc::clone(tombstone))))
+        .collect();
+    plan_compaction(&metas, &tombstones, &shared.config.compaction)
+}
+
+/// Does the next compaction, if there is one.
+pub fn compact_once(shared: &Shared, throttle: &dyn Fn() -> ControlFlow<()>) -> StoreResult<bool> {
+    let Some(job) = next_compaction(shared) else { return forget_tombstones(shared) };
+    let Some(facts) = facts(shared).into_iter().find(|facts| facts.id == job.dataset) else {
+        return Ok(false);
+    };
+    let inputs: Vec<Arc<Segment>> =
+        facts.segments.iter().filter(|segment| job.inputs.contains(&segment.meta().id)).cloned().collect();
+    let next_id = || shared.take_segment_id();
+    let merged =
+        merge_segments(&shared.files, &facts.dataset, &inputs, &facts.tombstones, &next_id, throttle)?;
+    let Some(metas) = merged else { return Ok(false) };
+    let open = |meta| Segment::open(&shared.files, &facts.dataset, meta);
+    let outputs = metas.into_iter().map(open).collect::<StoreResult<Vec<_>>>()?;
+    swap(shared, job.dataset, &job.inputs, outputs)?;
+    shared.counters.compacted();
+    forget_tombstones(shared)?;
+    Ok(true)
+}
+
+/// Swaps segments in catalog and state. Old files go with the last snapshot that holds them.
+fn swap(shared: &Shared, id: DatasetId, old: &[SegmentId], new: Vec<Arc<Segment>>) -> StoreResult<()> {
+    let _change = shared.change();
+    let is_live = {
+        let state = shared.state();
+        let live = state.dataset(id).map(|dataset| &dataset.segments);
+        live.is_some_and(|live| old.iter().all(|id| live.iter().any(|segment| segment.meta().id == *id)))
+    };
+    if !is_live {
+        // The dataset was dropped meanwhile.
+        new.iter().for_each(|segment| segment.mark_replaced());
+        return Ok(());
+    }
+    let change = CatalogChange {
+        next_segment: Some(shared.next_segment()),
+        add_segments: new.iter().map(|segment| segment.meta().clone()).collect(),
+        remove_segments: old.to_vec(),
+        ..CatalogChange::default()
+    };
+    shared.catalog.apply(&change).inspect_err(|error| shared.poison(error))?;
+    let mut state = shared.state();
+    let replaced = state.replace_segments(id, old, new).unwrap_or_default();
+    replaced.iter().for_each(|segment| segment.mark_replaced());
+    let before = shared.publish(&mut state);
+    drop(state);
+    drop((before, replaced));
+    Ok(())
+}
+
+/// Forgets deletes that no segment and no row in memory needs any more.
+fn forget_tombstones(shared: &Shared) -> StoreResult<bool> {
+    let _change = shared.change();
+    let mut settled: Vec<(DatasetId, crate::version::Lsn)> = Vec::new();
+    {
+        let state = shared.state();
+        for (id, dataset) in state.datasets() {
+            let old = dataset.tombstones.iter().filter(|tombstone| tombstone.lsn <= state.flushed());
+            let done = old.filter(|tombstone| {
+                !dataset.segments.iter().any(|segment| tombstone.is_pending_in(segment.meta()))
+            });
+            settled.extend(done.map(|tombstone| (id, tombstone.lsn)));
+        }
+    }
+    if settled.is_empty() {
+        return Ok(false);
+    }
+    let remove_tombstones = settled.iter().map(|(_, lsn)| *lsn).collect();
+    let change = CatalogChange { remove_tombstones, ..CatalogChange::default() };
+    shared.catalog.apply(&change).inspect_err(|error| shared.poison(error))?;
+    let mut state = shared.state();
+    for (id, lsn) in settled {
+        if let Some(dataset) = state.dataset_mut(id) {
+            dataset.tombstones.retain(|tombstone| tombstone.lsn != lsn);
+        }
+    }
+    shared.publish(&mut state);
+    Ok(false)
+}
+
+/// Forgets runs outside the window, then merges neighbours once.
+pub fn tidy_runs(shared: &Shared) -> StoreResult<bool> {
+    let config = &shared.config;
+    let limits = RunLimits {
+        window_us: config.dedup_window_us,
+        ids_max: config.ids_max,
+        tokens_max: config.tokens_max,
+    };
+    let listed = listed_runs(shared);
+    let expired = expired_runs(&listed, &limits, shared.clock.now().0);
+    if !expired.is_empty() {
+        swap_runs(shared, &expired, None)?;
+        return Ok(true);
+    }
+    let Some(inputs) = plan_run_merge(&listed, &limits) else { return Ok(false) };
+    let (id, runs) = {
+        let mut dedup = shared.dedup();
+        let find = |id: &u64| dedup.runs().find(|run| run.facts().id == *id).cloned();
+        let runs: Vec<_> = inputs.iter().filter_map(find).collect();
+        (dedup.take_run_id(), runs)
+    };
+    let path = paths::run_path(&config.data_dir, id);
+    let merged = merge_runs(&shared.disk, path, id, &runs, config.ids_max)?;
+    let dir = paths::run_dir(&config.data_dir);
+    shared.disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+    swap_runs(shared, &inputs, Some(Arc::new(merged)))?;
+    Ok(true)
+}
+
+/// Runs the catalog names: those of unflushed records are not ours to touch.
+fn listed_runs(shared: &Shared) -> Vec<RunFacts> {
+    let dedup = shared.dedup();
+    dedup.listed_runs().map(|run| *run.facts()).collect()
+}
+
+fn swap_runs(shared: &Shared, old: &[u64], merged: Option<Arc<crate::dedup::Run>>) -> StoreResult<()> {
+    let _change = shared.change();
+    let change = CatalogChange {
+        next_run: Some(shared.dedup().next_run_id()),
+        add_runs: merged.iter().map(|run| RunRow::of(run.facts())).collect(),
+        remove_runs: old.to_vec(),
+        ..CatalogChange::default()
+    };
+    shared.catalog.apply(&change).inspect_err(|error| shared.poison(error))?;
+    shared.dedup().replace(old, merged);
+    for id in old {
+        let path = paths::run_path(&shared.config.data_dir, *id);
+        if let Err(error) = shared.disk.remove(&path) {
+            tracing::warn!(path = %path.display(), %error, "a replaced run stays until the next start");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Snapshots: one consistent state of all datasets, held by pointer.
+//!
+//! Taking one is a pointer copy; the files it names stay until it is dropped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use tidewater_model::names::ProjectName;
+use tidewater_model::schema::{Dataset, DatasetId};
+use tidewater_model::time::Timestamp;
+
+use crate::error::StoreResult;
+use crate::scan::{Morsel, ScanRequest, Unit};
+use crate::tombstone::Tombstone;
+use crate::version::{Lsn, Version};
+
+/// One consistent state of all datasets.
+pub struct Snapshot {
+    version: Version,
+    as_of: Timestamp,
+    views: BTreeMap<DatasetId, DatasetView>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(version: Version, as_of: Timestamp, views: BTreeMap<DatasetId, DatasetView>) -> Self {
+        Snapshot { version, as_of, views }
+    }
+
+    /// The last record it includes.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// When this state became visible.
+    pub fn as_of(&self) -> Timestamp {
+        self.as_of
+    }
+
+    /// One dataset.
+    pub fn view(&self, id: DatasetId) -> Option<&DatasetView> {
+        self.views.get(&id)
+    }
+
+    /// One dataset, by name.
+    pub fn view_named(&self, name: &str) -> Option<&DatasetView> {
+        self.views.values().find(|view| &*view.dataset.name == name)
+    }
+
+    /// All datasets, by id.
+    pub fn views(&self) -> impl Iterator<Item = &DatasetView> {
+        self.views.values()
+    }
+
+    /// The version of what a project sees of a dataset: it changes with the project's own writes and deletes only.
+    pub fn data_version(&self, project: &ProjectName, id: DatasetId) -> Version {
+        let lsn = self.views.get(&id).map_or(Lsn(0), |view| view.latest(project));
+        Version { store: self.version.store, lsn }
+    }
+}
+
+/// One dataset within a snapshot.
+#[derive(Clone)]
+pub struct DatasetView {
+    /// Its identity in the store.
+    pub id: DatasetId,
+    /// Its definition at the snapshot.
+    pub dataset: Arc<Dataset>,
+    /// All its rows: segments, then chunks.
+    pub units: Arc<[Unit]>,
+    /// Deletes that may hide some of them.
+    pub tombstones: Arc<[Arc<Tombstone>]>,
+    /// Latest flushed record per project.
+    pub(crate) latest: Arc<HashMap<ProjectName, Lsn>>,
+}
+
+impl DatasetView {
+    /// A view over units alone, without what the catalog knows: for readers' own tests and tools.
+    pub fn of_units(
+        id: DatasetId,
+        dataset: Arc<Dataset>,
+        units: Vec<Unit>,
+        tombstones: Vec<Arc<Tombstone>>,
+    ) -> Self {
+        DatasetView {
+            id,
+            dataset,
+            units: units.into(),
+            tombstones: tombstones.into(),
+            latest: Arc::default(),
+        }
+    }
+
+    /// The last record that changed what a project sees; 0 for none.
+    pub fn latest(&self, project: &ProjectName) -> Lsn {
+        let flushed = self.latest.get(project).copied().unwrap_or_default();
+        let deletes = self.tombstones.iter().filter(|tombstone| tombstone.project == *project);
+        let deleted = deletes.map(|tombstone| tombstone.lsn).max().unwrap_or_default();
+        // Chunks come last and in order, so the first one from the end with the project decides.
+        let in_memory = self.units.iter().rev().find_map(|unit| match unit {
+            Unit::Chunk(chunk) => chunk.latest(project),
+            Unit::Segment(_) => None,
+        });
+        flushed.max(deleted).max(in_memory.unwrap_or_default())
+    }
+
+    /// Every project with rows in it, in order.
+    pub fn projects(&self) -> Vec<ProjectName> {
+        let in_memory = self.units.iter().filter_map(|unit| match unit {
+            Unit::Chunk(chunk) => Some(chunk.projects().map(|(project, _)| project)),
+            Unit::Segment(_) => None,
+        });
+        let mut projects: Vec<ProjectName> = self.latest.keys().chain(in_memory.flatten()).cloned().collect();
+        projects.sort_unstable();
+        projects.dedup();
+        projects
+    }
+
+    /// The units that hold rows of `project` with a time in `[from_us, to_us)`, as far as spans tell.
+    pub fn units_for(&self, project: &ProjectName, from_us: i64, to_us: i64) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(move |unit| {
+            unit.span(project).is_some_and(|span| span.max_us >= from_us && span.min_us < to_us)
+        })
+    }
+
+    /// Splits the scan of one of its units into pieces.
+    pub fn scan_unit(&self, unit: &Unit, request: &Arc<ScanRequest>) -> StoreResult<Vec<Morsel>> {
+        unit.scan(request, &self.tombstones)
+    }
+
+    /// The least and greatest time of the project's rows, tombstoned ones included.
+    pub fn time_span(&self, project: &ProjectName) -> Option<(Timestamp, Timestamp)> {
+        let spans = self.units.iter().filter_map(|unit| unit.span(project));
+        spans
+            .map(|span| (span.min_us, span.max_us))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            .map(|(min, max)| (Timestamp(min), Timestamp(max)))
+    }
+}
