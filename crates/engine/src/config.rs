@@ -1,0 +1,61 @@
+//! The engine's limits, with unit, default and reason. The server fills them from its configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that bounds what the engine holds or waits for.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Folder of the store; spilled cursors lie there as files without a name.
+    pub data_dir: PathBuf,
+    /// Bytes of request bodies and their decompressed form that may be in memory at once, over all requests (48 MiB). Past it
+    /// ingest answers "overloaded" at once: a queue would only add delay to a server that is full.
+    pub ingest_bytes_max: u64,
+    /// Decompressed bytes of one body (16 MiB).
+    pub body_bytes_max: u64,
+    /// Bodies up to this many bytes (16 KiB) are decoded where they arrive: handing them to another thread costs more than the
+    /// ≈ 10 µs that decoding them takes.
+    pub inline_body_bytes_max: u64,
+    /// Bodies decoded at once on blocking threads (the number of cores): more would only add memory.
+    pub decoders_max: usize,
+    /// Questions computed at once (4): each uses all cores through the executor's own pool, so more only share them.
+    pub queries_running_max: usize,
+    /// Questions waiting for their turn (256); the next one is refused.
+    pub queries_waiting_max: usize,
+    /// Longest time a question may wait and run (30 s).
+    pub query_timeout: Duration,
+    /// Longest wait for `min_version` (1 s, API.md).
+    pub version_wait: Duration,
+    /// Bytes of pinned answers held in memory for cursors (24 MiB); older ones are spilled to disk.
+    pub cursor_bytes_max: u64,
+    /// Bytes of pinned answers spilled to disk (1 GiB); past it the oldest go before their time.
+    pub cursor_spill_bytes_max: u64,
+    /// How long a pinned answer is kept after its last page (at least 60 s, API.md).
+    pub cursor_ttl: Duration,
+    /// Bytes of refused rows kept for `GET /ingest/rejects`, per project (256 KiB).
+    pub rejects_bytes_max: usize,
+    /// Whether refused rows are kept without their values.
+    pub rejects_redacted: bool,
+}
+
+impl EngineConfig {
+    /// The defaults, for a data folder.
+    pub fn new(data_dir: PathBuf) -> Self {
+        EngineConfig {
+            data_dir,
+            ingest_bytes_max: 48 << 20,
+            body_bytes_max: 16 << 20,
+            inline_body_bytes_max: 16 << 10,
+            decoders_max: std::thread::available_parallelism().map_or(2, usize::from),
+            queries_running_max: 4,
+            queries_waiting_max: 256,
+            query_timeout: Duration::from_secs(30),
+            version_wait: Duration::from_secs(1),
+            cursor_bytes_max: 24 << 20,
+            cursor_spill_bytes_max: 1 << 30,
+            cursor_ttl: Duration::from_secs(90),
+            rejects_bytes_max: 256 << 10,
+            rejects_redacted: false,
+        }
+    }
+}

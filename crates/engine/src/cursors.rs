@@ -1,0 +1,204 @@
+//! Cursors of questions: an answer with more rows than its page is pinned, so that later pages continue the same answer
+//! whatever arrives meanwhile.
+//!
+//! Pinned answers live in memory within a budget; past it the oldest move to a file without a name (`spill`), past that
+//! file's budget new cursors are refused. Not here: cursors of raw rows, which need no memory (`rows`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tidewater_model::query::Query;
+use tidewater_model::time::Timestamp;
+use tidewater_query::Answer;
+use tidewater_store::Version;
+
+use crate::error::{EngineError, EngineResult};
+use crate::page::{AnswerFacts, PageRows};
+use crate::spill::SpilledRows;
+use crate::token;
+
+/// Seconds after which a client may find room for a new cursor.
+const RETRY_AFTER_S: u64 = 30;
+
+/// What every page of a pinned answer shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Pinned {
+    pub facts: Arc<AnswerFacts>,
+    pub query: Arc<Query>,
+    pub version: Version,
+    pub as_of: Timestamp,
+}
+
+#[derive(Clone)]
+enum Rows {
+    Memory(Arc<Answer>),
+    Spilled(Arc<SpilledRows>),
+}
+
+struct Entry {
+    pinned: Pinned,
+    rows: Rows,
+    /// Bytes in memory or on disk.
+    bytes: u64,
+    last_used: Instant,
+    /// A thread is writing it to disk.
+    is_spilling: bool,
+}
+
+/// All pinned answers.
+pub(crate) struct Cursors {
+    folder: PathBuf,
+    memory_bytes_max: u64,
+    spill_bytes_max: u64,
+    ttl: Duration,
+    next: AtomicU64,
+    // Held for map operations only; answers are rendered and spilled outside it.
+    entries: Mutex<BTreeMap<u64, Entry>>,
+}
+
+/// A cursor as read from its token.
+pub(crate) struct Position {
+    id: u64,
+    pub offset: u64,
+}
+
+/// A pinned answer and how to cut pages from it.
+pub(crate) struct Found {
+    pub pinned: Pinned,
+    rows: Rows,
+}
+
+impl Found {
+    pub fn page(&self, offset: u64, limit: u32) -> EngineResult<PageRows> {
+        match &self.rows {
+            Rows::Memory(answer) => Ok(PageRows::of(answer, offset, limit)),
+            Rows::Spilled(rows) => rows.page(offset, limit),
+        }
+    }
+}
+
+impl Cursors {
+    /// `seed` makes ids of this process differ from those of earlier ones.
+    pub fn new(
+        folder: PathBuf,
+        memory_bytes_max: u64,
+        spill_bytes_max: u64,
+        ttl: Duration,
+        seed: u64,
+    ) -> Self {
+        let entries = Mutex::new(BTreeMap::new());
+        // Ids count up, so the order of ids is the order of age.
+        let next = AtomicU64::new(seed & !0xffff_ffff);
+        Cursors { folder, memory_bytes_max, spill_bytes_max, ttl, next, entries }
+    }
+
+    /// Keeps an answer; the id goes into tokens.
+    pub fn pin(&self, answer: Arc<Answer>, pinned: Pinned) -> EngineResult<u64> {
+        let bytes = answer.memory_bytes() as u64;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry {
+            pinned,
+            rows: Rows::Memory(answer),
+            bytes,
+            last_used: Instant::now(),
+            is_spilling: false,
+        };
+        {
+            let mut entries = self.lock();
+            self.expire(&mut entries);
+            if used(&entries, true) + bytes > self.spill_bytes_max {
+                let what = "too many answers are open; read them to their end, or ask for less";
+                return Err(EngineError::Overloaded { what, retry_after_s: RETRY_AFTER_S });
+            }
+            entries.insert(id, entry);
+        }
+        self.make_room()?;
+        Ok(id)
+    }
+
+    /// The token that continues answer `id` at `offset`.
+    pub fn token(id: u64, offset: u64, binding: u64) -> String {
+        token::encode([id, offset, binding])
+    }
+
+    /// Reads a token; it must be bound to the same question and project.
+    pub fn read(text: &str, binding: u64) -> EngineResult<Position> {
+        match token::decode::<3>(text) {
+            Some([id, offset, bound]) if bound == binding => Ok(Position { id, offset }),
+            _ => Err(EngineError::InvalidCursor),
+        }
+    }
+
+    /// The answer behind a cursor; using it keeps it.
+    pub fn find(&self, position: &Position) -> EngineResult<(u64, Found)> {
+        let mut entries = self.lock();
+        self.expire(&mut entries);
+        let entry = entries.get_mut(&position.id).ok_or(EngineError::CursorExpired)?;
+        entry.last_used = Instant::now();
+        Ok((position.id, Found { pinned: entry.pinned.clone(), rows: entry.rows.clone() }))
+    }
+
+    /// Answers kept, bytes of them in memory, bytes on disk.
+    pub fn usage(&self) -> (usize, u64, u64) {
+        let mut entries = self.lock();
+        self.expire(&mut entries);
+        (entries.len(), used(&entries, false), used(&entries, true))
+    }
+
+    fn expire(&self, entries: &mut BTreeMap<u64, Entry>) {
+        let ttl = self.ttl;
+        entries.retain(|_, entry| entry.last_used.elapsed() < ttl);
+    }
+
+    /// Spills the oldest answers until the rest fits.
+    fn make_room(&self) -> EngineResult<()> {
+        while let Some((id, answer)) = self.choose() {
+            let spilled = SpilledRows::write(&self.folder, &answer);
+            let mut entries = self.lock();
+            let Some(entry) = entries.get_mut(&id) else { continue };
+            match spilled {
+                Ok(rows) => {
+                    entry.bytes = rows.bytes();
+                    entry.rows = Rows::Spilled(Arc::new(rows));
+                }
+                // Memory is bounded before answers are kept: one that cannot be spilled goes.
+                Err(error) => {
+                    entries.remove(&id);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&self) -> Option<(u64, Arc<Answer>)> {
+        let mut entries = self.lock();
+        let staying: u64 = memory(&entries).filter(|entry| !entry.is_spilling).map(|entry| entry.bytes).sum();
+        if staying <= self.memory_bytes_max {
+            return None;
+        }
+        entries.iter_mut().filter(|(_, entry)| !entry.is_spilling).find_map(|(id, entry)| match &entry.rows {
+            Rows::Memory(answer) => {
+                entry.is_spilling = true;
+                Some((*id, Arc::clone(answer)))
+            }
+            Rows::Spilled(_) => None,
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Entry>> {
+        self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn memory(entries: &BTreeMap<u64, Entry>) -> impl Iterator<Item = &Entry> {
+    entries.values().filter(|entry| matches!(entry.rows, Rows::Memory(_)))
+}
+
+fn used(entries: &BTreeMap<u64, Entry>, on_disk: bool) -> u64 {
+    let counted = entries.values().filter(|entry| matches!(entry.rows, Rows::Spilled(_)) == on_disk);
+    counted.map(|entry| entry.bytes).sum()
+}

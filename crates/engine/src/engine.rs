@@ -1,0 +1,243 @@
+//! The façade's one struct: the store, the executor, and what bounds their use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tidewater_model::names::ProjectName;
+use tidewater_model::schema::{Dataset, DatasetDefinition};
+use tidewater_query::Executor;
+use tidewater_store::{Clock, DatasetView, Store};
+use tokio::sync::Semaphore;
+
+use crate::ask::Admission;
+use crate::config::EngineConfig;
+use crate::counters::Counters;
+use crate::cursors::Cursors;
+use crate::error::{EngineError, EngineResult};
+use crate::in_flight::{InFlight, Permit};
+use crate::jobs::Jobs;
+use crate::keys::Keys;
+use crate::rejects::{Reject, Rejects};
+use crate::running::{Running, RunningQuery};
+use crate::spill;
+
+/// Seconds after which a full budget of bytes in flight may have room.
+const RETRY_AFTER_S: u64 = 1;
+
+/// Everything a server needs of the database. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all clones share.
+pub struct Shared {
+    pub(crate) store: Store,
+    pub(crate) executor: Executor,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: EngineConfig,
+    pub(crate) keys: Keys,
+    pub(crate) jobs: Jobs,
+    pub(crate) cursors: Cursors,
+    pub(crate) running: Arc<Running>,
+    pub(crate) admission: Admission,
+    pub(crate) decoders: Arc<Semaphore>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) rejects: Rejects,
+    pub(crate) counters: Counters,
+    is_closing: AtomicBool,
+}
+
+impl std::ops::Deref for Engine {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Engine {
+    /// Puts an engine around an open store.
+    pub fn open(
+        store: Store,
+        executor: Executor,
+        clock: Arc<dyn Clock>,
+        config: EngineConfig,
+    ) -> EngineResult<Self> {
+        spill::clean(&config.data_dir);
+        let seed = clock.now().0 as u64;
+        let cursors = Cursors::new(
+            config.data_dir.clone(),
+            config.cursor_bytes_max,
+            config.cursor_spill_bytes_max,
+            config.cursor_ttl,
+            seed,
+        );
+        let shared = Shared {
+            keys: Keys::open(store.clone())?,
+            jobs: Jobs::open(store.clone())?,
+            cursors,
+            running: Arc::default(),
+            admission: Admission::new(config.queries_running_max, config.queries_waiting_max),
+            decoders: Arc::new(Semaphore::new(config.decoders_max.max(1))),
+            in_flight: InFlight::new(config.ingest_bytes_max),
+            rejects: Rejects::new(config.rejects_bytes_max, config.rejects_redacted),
+            counters: Counters::default(),
+            is_closing: AtomicBool::new(false),
+            store,
+            executor,
+            clock,
+            config,
+        };
+        Ok(Engine { shared: Arc::new(shared) })
+    }
+
+    /// The store below, for its statistics, backups and checks.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// API keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Jobs.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The limits.
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// Takes bytes of the budget for request bodies; the request holds the permit until its rows are with the store.
+    pub fn admit(&self, bytes: u64) -> EngineResult<Permit> {
+        self.in_flight.take(bytes).map_err(|_| self.overloaded())
+    }
+
+    pub(crate) fn overloaded(&self) -> EngineError {
+        Counters::add(&self.counters.overloaded, 1);
+        EngineError::Overloaded {
+            what: "too many bytes of requests are in memory",
+            retry_after_s: RETRY_AFTER_S,
+        }
+    }
+
+    /// Bytes of request bodies in memory.
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.in_flight.used()
+    }
+
+    /// Bytes that running questions hold.
+    pub fn query_memory_bytes(&self) -> usize {
+        self.executor.memory_bytes()
+    }
+
+    /// Answers pinned for cursors, their bytes in memory, their bytes on disk.
+    pub fn cursor_usage(&self) -> (usize, u64, u64) {
+        self.cursors.usage()
+    }
+
+    /// The latest refused rows, newest first, of one project or of all.
+    pub fn rejects(&self, project: Option<&ProjectName>, limit: usize) -> Vec<Reject> {
+        self.rejects.latest(project, limit)
+    }
+
+    /// Running questions.
+    pub fn running(&self) -> Vec<RunningQuery> {
+        self.running.list()
+    }
+
+    /// How many questions run or wait.
+    pub fn running_count(&self) -> usize {
+        self.running.count()
+    }
+
+    /// Cancels a running question.
+    pub fn cancel(&self, id: u64) -> EngineResult<()> {
+        if self.running.cancel(id) { Ok(()) } else { Err(EngineError::UnknownQuery) }
+    }
+
+    /// Every dataset, by name.
+    pub fn datasets(&self) -> Vec<Arc<Dataset>> {
+        let mut datasets: Vec<Arc<Dataset>> =
+            self.store.datasets().into_iter().map(|(_, dataset)| dataset).collect();
+        datasets.sort_by(|a, b| a.name.cmp(&b.name));
+        datasets
+    }
+
+    /// A dataset by name.
+    pub fn dataset(&self, name: &str) -> EngineResult<Arc<Dataset>> {
+        self.store.dataset(name).map(|(_, dataset)| dataset).ok_or_else(|| self.unknown_dataset(name))
+    }
+
+    /// Creates or widens a dataset; the second value tells whether it is new.
+    pub async fn put_dataset(
+        &self,
+        name: String,
+        definition: DatasetDefinition,
+    ) -> EngineResult<(Arc<Dataset>, bool)> {
+        let is_new = self.store.dataset(&name).is_none();
+        let (_, dataset) =
+            self.blocking(move |engine| Ok(engine.store.put_dataset(&name, definition)?)).await?;
+        Ok((dataset, is_new))
+    }
+
+    /// Drops a dataset with all its rows.
+    pub async fn drop_dataset(&self, name: String) -> EngineResult<()> {
+        self.dataset(&name)?;
+        self.blocking(move |engine| Ok(engine.store.drop_dataset(&name)?)).await.map(|_was_there| ())
+    }
+
+    /// Rows of each dataset, of one project or of all, deleted ones that are not yet rewritten out included.
+    pub fn row_counts(&self, project: Option<&ProjectName>) -> Vec<(Arc<Dataset>, u64)> {
+        let snapshot = self.store.snapshot();
+        let count = |dataset: Arc<Dataset>| {
+            let rows = snapshot.view_named(&dataset.name).map_or(0, |view| match project {
+                Some(project) => rows_of(view, project),
+                None => view.projects().iter().map(|project| rows_of(view, project)).sum(),
+            });
+            (dataset, rows)
+        };
+        self.datasets().into_iter().map(count).collect()
+    }
+
+    /// Runs work that may block or take long where that is allowed.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> EngineResult<T> + Send + 'static,
+    ) -> EngineResult<T> {
+        let engine = self.clone();
+        tokio::task::spawn_blocking(move || work(&engine)).await.map_err(|_| EngineError::Panicked)?
+    }
+
+    /// Whether [`Self::close`] has begun.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new work, so that what runs can end: the first step of a shutdown.
+    pub fn stop_accepting(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    /// The last steps of a shutdown, after the server has drained its requests: questions that still run are cancelled,
+    /// waiting ones refused, then the store writes its memory out and closes. Blocks.
+    pub fn close(&self) -> EngineResult<()> {
+        self.stop_accepting();
+        self.admission.close();
+        self.running.cancel_all();
+        Ok(self.store.close()?)
+    }
+}
+
+fn rows_of(view: &DatasetView, project: &ProjectName) -> u64 {
+    view.units.iter().filter_map(|unit| unit.span(project)).map(|span| span.rows).sum()
+}

@@ -1,0 +1,44 @@
+//! The database as one asynchronous façade: ingest, questions, rows, deletes, keys, jobs, shutdown.
+//!
+//! It bounds what requests may hold and wait for, and puts synchronous work where it may block. It is not: HTTP or the JSON of
+//! replies (`server`), reading of bodies (`decode`), computation (`query`), files (`store`).
+
+mod ask;
+mod config;
+mod counters;
+mod cursors;
+mod delete;
+mod engine;
+mod error;
+mod in_flight;
+mod ingest;
+mod jobs;
+mod keys;
+mod page;
+mod ready;
+mod rejects;
+mod rows;
+mod running;
+mod spill;
+mod token;
+
+use tidewater_model::names::ProjectName;
+
+pub use config::EngineConfig;
+pub use counters::Counters;
+pub use engine::Engine;
+pub use error::{EngineError, EngineResult};
+pub use in_flight::Permit;
+pub use ingest::{IngestReply, IngestRequest, RowFault};
+pub use jobs::Job;
+pub use keys::{ApiKey, Grant, KEY_NAME_BYTES_MAX, Keys, NewKey, Refusal, Scope};
+pub use page::{AnswerFacts, PageRows, QueryReply};
+pub use ready::Part;
+pub use rejects::Reject;
+pub use rows::{RowFilter, RowsReply, RowsRequest};
+pub use running::RunningQuery;
+
+/// The project of requests that name none.
+pub fn default_project() -> ProjectName {
+    ProjectName::new("default").expect("'default' has the form of a project name")
+}

@@ -1,0 +1,78 @@
+//! Readiness: whether each part of the database does its work now. The query part runs a real question.
+
+use std::time::Duration;
+
+use tidewater_model::query::DateRange;
+use tidewater_model::time::{RangeSpec, RangeWord};
+
+use crate::engine::Engine;
+use crate::error::EngineResult;
+use crate::rows::RowFilter;
+
+/// Longest time the question of a readiness check may take: load balancers ask every few seconds.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One part's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// `store`, `query`, `server`.
+    pub name: &'static str,
+    /// What is wrong, for people; `None` when nothing is.
+    pub fault: Option<String>,
+}
+
+impl Engine {
+    /// The state of every part.
+    pub async fn readiness(&self) -> Vec<Part> {
+        let closing = self.is_closing().then(|| "the server is shutting down".to_owned());
+        vec![
+            Part { name: "server", fault: closing },
+            Part { name: "store", fault: self.store.poisoned().map(|cause| without_paths(&cause)) },
+            Part { name: "query", fault: self.check_query().await },
+        ]
+    }
+
+    async fn check_query(&self) -> Option<String> {
+        let Some(dataset) = self.datasets().into_iter().next() else {
+            // Without a dataset there is nothing to ask; a snapshot is all a question would start with.
+            let _ = self.store.snapshot();
+            return None;
+        };
+        match tokio::time::timeout(CHECK_TIMEOUT, self.ask_count(dataset.name.to_string())).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the readiness question failed");
+                Some("a test question failed; the cause is in the log".to_owned())
+            }
+            Err(_) => Some(format!("a test question took longer than {} s", CHECK_TIMEOUT.as_secs())),
+        }
+    }
+
+    async fn ask_count(&self, dataset: String) -> EngineResult<()> {
+        let word = RangeWord::Minutes(1);
+        let rows = RowFilter {
+            dataset,
+            date_range: Some(DateRange::Spec(RangeSpec::Word(word))),
+            ..RowFilter::default()
+        };
+        let project = crate::default_project();
+        self.query(rows.count()?, project).await.map(|_| ())
+    }
+}
+
+/// A cause without the names of files: readiness needs no credential.
+fn without_paths(cause: &str) -> String {
+    let words = cause.split(' ').map(|word| if word.contains('/') { "a file" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_name_no_files() {
+        let cause = "sync /data/wal/0001.wal: No space left on device";
+        assert_eq!(without_paths(cause), "sync a file No space left on device");
+    }
+}
