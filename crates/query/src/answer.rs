@@ -167,7 +167,10 @@ impl Answer {
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut answer = f.debug_struct("Answer");
-        answer.field("rows", &self.total_rows()).field("totals", &self.totals).field("quality", &self.quality);
+        answer
+            .field("rows", &self.total_rows())
+            .field("totals", &self.totals)
+            .field("quality", &self.quality);
         answer.finish_non_exhaustive()
     }
 }

@@ -50,7 +50,12 @@ pub(crate) struct QueryBudget {
 impl QueryBudget {
     pub fn new(all: &Arc<Budget>, max: usize) -> Arc<Self> {
         let max = max.min(all.max);
-        Arc::new(QueryBudget { all: Arc::clone(all), used: AtomicUsize::new(0), peak: AtomicUsize::new(0), max })
+        Arc::new(QueryBudget {
+            all: Arc::clone(all),
+            used: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            max,
+        })
     }
 
     /// The most that was held at one time.

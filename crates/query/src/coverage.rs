@@ -22,7 +22,8 @@ pub(crate) fn cover(
         return Ok((range, None));
     }
     if !allow_partial {
-        let hours = oldest_us.div_euclid(REMEDY_GRID_US) + i64::from(oldest_us.rem_euclid(REMEDY_GRID_US) > 0);
+        let hours =
+            oldest_us.div_euclid(REMEDY_GRID_US) + i64::from(oldest_us.rem_euclid(REMEDY_GRID_US) > 0);
         return Err(ExecuteError::RangeNotCovered { from: Timestamp(hours * REMEDY_GRID_US) });
     }
     // A range that has expired as a whole becomes empty.
@@ -40,13 +41,19 @@ mod tests {
     fn what_expired_is_refused_or_cut() {
         let kept = |raw_us| Retention { raw_us, ..Retention::default() };
         let range = |from_us, to_us| Range { from_us, to_us, now_us: 100 * HOUR + 1 };
-        let check = |range, raw, partial| cover(range, &kept(raw), partial).map(|(range, from)| (range.from_us, from));
+        let check = |range, raw, partial| {
+            cover(range, &kept(raw), partial).map(|(range, from)| (range.from_us, from))
+        };
         assert!(matches!(check(range(0, HOUR), None, false), Ok((0, None))));
         assert!(matches!(check(range(91 * HOUR, i64::MAX), Some(10 * HOUR), false), Ok((_, None))));
         let refused = check(range(90 * HOUR, i64::MAX), Some(10 * HOUR), false);
-        assert!(matches!(refused, Err(ExecuteError::RangeNotCovered { from: Timestamp(from) }) if from == 91 * HOUR));
+        assert!(
+            matches!(refused, Err(ExecuteError::RangeNotCovered { from: Timestamp(from) }) if from == 91 * HOUR)
+        );
         let cut = check(range(0, i64::MAX), Some(10 * HOUR), true);
-        assert!(matches!(cut, Ok((from, Some(Timestamp(covered)))) if from == 90 * HOUR + 1 && covered == from));
+        assert!(
+            matches!(cut, Ok((from, Some(Timestamp(covered)))) if from == 90 * HOUR + 1 && covered == from)
+        );
         assert!(matches!(check(range(0, HOUR), Some(10 * HOUR), true), Ok((from, Some(_))) if from == HOUR));
     }
 }

@@ -89,19 +89,21 @@ impl Execution<'_> {
         let workers = read_all(self.pool, morsels, self.control, worker)?;
         let scanned = Instant::now();
         let mut merged = Merged::new(&plan, workers)?;
+        explain.plan_time += planned - start;
+        explain.scan_time += scanned - planned;
         explain.merge_time += scanned.elapsed();
         explain.passes += 1;
         if self.query.exact {
+            let second = Instant::now();
             if let Some(pass) = merged.second_pass()? {
                 let morsels = self.morsels(&plan, &mut Explain::default())?;
                 let worker = || Worker::new(&plan, merged.seed(&pass), self.budget.reserve());
                 let workers = read_all(self.pool, morsels, self.control, worker)?;
                 merged.finish_second_pass(workers);
                 explain.passes += 1;
+                explain.scan_time += second.elapsed();
             }
         }
-        explain.plan_time += planned - start;
-        explain.scan_time += start.elapsed() - (planned - start) - explain.merge_time;
         Ok(merged)
     }
 
@@ -166,7 +168,8 @@ fn compare(merged: &Merged, mut compared: Merged) -> Comparison {
         .zip(&mut compared.groups.dimensions)
         .map(|(own, others)| (0..own.cardinality() as u32).map(|code| others.translate(own, code)).collect())
         .collect();
-    let cardinalities: Vec<usize> = compared.groups.dimensions.iter().map(|codes| codes.cardinality()).collect();
+    let cardinalities: Vec<usize> =
+        compared.groups.dimensions.iter().map(|codes| codes.cardinality()).collect();
     let mut key = vec![0; dimensions.len()];
     let groups = (0..merged.groups.len())
         .map(|group| {
@@ -201,7 +204,8 @@ fn thin_out(table: &Table, groups: Vec<u32>, time_place: usize, points_max: usiz
                 let y = table.metrics.first()?.get(group as usize).as_f64()?;
                 Some((group, (x(group), y)))
             };
-            let (found, points): (Vec<u32>, Vec<(f64, f64)>) = groups.iter().filter_map(|group| point(*group)).unzip();
+            let (found, points): (Vec<u32>, Vec<(f64, f64)>) =
+                groups.iter().filter_map(|group| point(*group)).unzip();
             groups = lttb::keep(&points, points_max).into_iter().map(|index| found[index]).collect();
         }
         kept.append(&mut groups);

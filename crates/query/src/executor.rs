@@ -56,12 +56,22 @@ impl Executor {
     }
 
     /// Answers a question. Blocks until done; call it where blocking is allowed.
-    pub fn execute(&self, query: &Query, view: &DatasetView, control: &Control) -> Result<Answer, ExecuteError> {
+    pub fn execute(
+        &self,
+        query: &Query,
+        view: &DatasetView,
+        control: &Control,
+    ) -> Result<Answer, ExecuteError> {
         Execution { pool: &self.pool, budget: self.query_budget(control), query, view, control }.run()
     }
 
     /// Reads a page of raw rows. Blocks until done.
-    pub fn rows(&self, query: &RowsQuery, view: &DatasetView, control: &Control) -> Result<RowsPage, ExecuteError> {
+    pub fn rows(
+        &self,
+        query: &RowsQuery,
+        view: &DatasetView,
+        control: &Control,
+    ) -> Result<RowsPage, ExecuteError> {
         rows::read_page(&self.pool, &self.query_budget(control), query, view, control)
     }
 

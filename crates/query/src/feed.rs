@@ -121,7 +121,8 @@ impl<'a> Feed<'a> {
         match self.rows {
             Rows::All(_) => nulls.valid_indices().for_each(|row| keep(row, row)),
             Rows::List(rows) => {
-                for (place, row) in rows.iter().enumerate().filter(|(_, row)| nulls.is_valid(**row as usize)) {
+                for (place, row) in rows.iter().enumerate().filter(|(_, row)| nulls.is_valid(**row as usize))
+                {
                     keep(place, *row as usize);
                 }
             }

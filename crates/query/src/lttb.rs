@@ -42,3 +42,48 @@ pub(crate) fn keep(points: &[(f64, f64)], points_max: usize) -> Vec<usize> {
     kept.push(len - 1);
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn ends_and_peaks_stay() {
+        let mut points: Vec<(f64, f64)> = (0..100).map(|x| (f64::from(x), 0.0)).collect();
+        points[42].1 = 9.0;
+        let kept = keep(&points, 10);
+        assert_eq!((kept.len(), kept[0], kept[9]), (10, 0, 99));
+        assert!(kept.contains(&42) && kept.is_sorted());
+        for points_max in 0..4 {
+            assert_eq!(keep(&points, points_max).len(), points_max);
+        }
+        assert_eq!(keep(&points[..5], 5), [0, 1, 2, 3, 4]);
+    }
+
+    /// Series with the indices that the reference implementation keeps.
+    #[test]
+    fn the_reference_keeps_the_same_points() {
+        let Some(folder) = std::env::var_os("TIDEWATER_REAL_DATA") else {
+            eprintln!("skipped: TIDEWATER_REAL_DATA is not set");
+            return;
+        };
+        let path = std::path::Path::new(&folder).join("vectors/lttb.json.gz");
+        let file = std::fs::File::open(path).expect("the vectors are there");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
+        let series: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for (name, series) in series.as_object().expect("series by name") {
+            let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+            let points = series["points"].as_array().expect("points");
+            let points: Vec<(f64, f64)> =
+                points.iter().map(|point| (number(&point[0]), number(&point[1]))).collect();
+            for (points_max, kept) in series["kept"].as_object().expect("kept indices by number") {
+                let kept: Vec<usize> =
+                    kept.as_array().expect("indices").iter().map(|index| number(index) as usize).collect();
+                assert_eq!(keep(&points, points_max.parse().expect("a number")), kept, "{name} {points_max}");
+            }
+        }
+    }
+}

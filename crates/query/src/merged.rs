@@ -30,7 +30,8 @@ impl Merged {
     pub fn new(plan: &Arc<Plan>, mut workers: Vec<Worker>) -> Result<Self, ExecuteError> {
         // The largest part takes in the others, which moves the fewest groups.
         workers.sort_by_key(|worker| worker.partial.groups.len());
-        let Worker { mut partial, mut reservation, .. } = workers.pop().expect("a scan has at least one thread");
+        let Worker { mut partial, mut reservation, .. } =
+            workers.pop().expect("a scan has at least one thread");
         for other in workers {
             partial.merge(&other.partial);
             reservation.resize(partial.memory_bytes())?;
@@ -85,7 +86,8 @@ impl Merged {
 
     /// A part with this one's groups for the second pass.
     pub fn seed(&self, pass: &SecondPass) -> Partial {
-        let mut groups = Groups::new(self.plan.dimensions.iter().map(|dimension| dimension.codes()).collect());
+        let mut groups =
+            Groups::new(self.plan.dimensions.iter().map(|dimension| dimension.codes()).collect());
         groups.absorb(&self.groups);
         Partial { groups, states: fork(&pass.states), totals: fork(&pass.totals) }
     }
@@ -123,7 +125,9 @@ impl Merged {
 
     /// The value of a metric for a group.
     pub fn cell(&self, metric: &MetricPlan, group: usize) -> Cell {
-        evaluate(metric, &|used| self.states[used.measure].cell(group, used.reading, used.kind), &|| self.seconds(group))
+        evaluate(metric, &|used| self.states[used.measure].cell(group, used.reading, used.kind), &|| {
+            self.seconds(group)
+        })
     }
 
     /// The metrics over all rows.
@@ -138,7 +142,8 @@ impl Merged {
     /// How good a metric's numbers are, totals included.
     pub fn quality(&self, metric: &MetricPlan) -> MetricQuality {
         let error = |used: Use| {
-            let states = std::iter::once(&self.states).chain((!self.totals.is_empty()).then_some(&self.totals));
+            let states =
+                std::iter::once(&self.states).chain((!self.totals.is_empty()).then_some(&self.totals));
             states.map(|states| relative_error(&states[used.measure], used.reading)).fold(0.0, f64::max)
         };
         let relative_error = match *metric {
@@ -215,10 +220,12 @@ fn relative_error(states: &States, reading: Reading) -> f64 {
 fn evaluate(metric: &MetricPlan, cell: &dyn Fn(Use) -> Cell, seconds: &dyn Fn() -> f64) -> Cell {
     match *metric {
         MetricPlan::Value(value) => cell(value),
-        MetricPlan::Ratio(numerator, denominator) => match (cell(numerator).as_f64(), cell(denominator).as_f64()) {
-            (Some(above), Some(below)) if below != 0.0 => Cell::finite(above / below),
-            _ => Cell::Null,
-        },
+        MetricPlan::Ratio(numerator, denominator) => {
+            match (cell(numerator).as_f64(), cell(denominator).as_f64()) {
+                (Some(above), Some(below)) if below != 0.0 => Cell::finite(above / below),
+                _ => Cell::Null,
+            }
+        }
         MetricPlan::Rate(value) => match (cell(value).as_f64(), seconds()) {
             (Some(sum), _) if sum == 0.0 => Cell::Float(0.0),
             (Some(sum), seconds) if seconds > 0.0 => Cell::finite(sum / seconds),

@@ -45,7 +45,8 @@ impl Ranking {
         }
         let all = self.all.get_or_init(|| {
             let mut groups = self.groups.clone();
-            groups[self.sorted..].sort_unstable_by(|a, b| table.compare(&self.order, *a as usize, *b as usize));
+            groups[self.sorted..]
+                .sort_unstable_by(|a, b| table.compare(&self.order, *a as usize, *b as usize));
             groups
         });
         &all[start..end]

@@ -97,7 +97,11 @@ impl Worker {
     pub fn new(plan: &Arc<Plan>, partial: Partial, reservation: Reservation) -> Result<Self, ExecuteError> {
         let mut worker = Worker {
             filter: plan.filter.as_ref().map(|filter| Evaluator::new(Arc::clone(filter))),
-            measure_filters: plan.measure_filters.iter().map(|filter| Evaluator::new(Arc::clone(filter))).collect(),
+            measure_filters: plan
+                .measure_filters
+                .iter()
+                .map(|filter| Evaluator::new(Arc::clone(filter)))
+                .collect(),
             plan: Arc::clone(plan),
             partial,
             buffers: Buffers::default(),
@@ -127,7 +131,9 @@ impl Worker {
             return Ok(());
         }
         let mut expansion = None;
-        for (place, dimension) in plan.dimensions.iter().enumerate().filter(|(_, dimension)| dimension.is_list()) {
+        for (place, dimension) in
+            plan.dimensions.iter().enumerate().filter(|(_, dimension)| dimension.is_list())
+        {
             let expansion = expansion.get_or_insert_with(|| Expansion::new(rows));
             expansion.expand(place, &mut partial.groups.dimensions[place], view.column(dimension.slot))?;
         }
@@ -137,7 +143,9 @@ impl Worker {
         for (place, codes) in list_codes {
             buffers.codes[place] = codes;
         }
-        for (place, dimension) in plan.dimensions.iter().enumerate().filter(|(_, dimension)| !dimension.is_list()) {
+        for (place, dimension) in
+            plan.dimensions.iter().enumerate().filter(|(_, dimension)| !dimension.is_list())
+        {
             let codes = &mut buffers.codes[place];
             codes.clear();
             partial.groups.dimensions[place].encode(view.column(dimension.slot), rows, codes)?;
@@ -206,7 +214,13 @@ impl View<'_> {
         }
     }
 
-    fn update_where(&self, filter: Option<usize>, columns: &mut [Column], feed: Feed<'_>, scratch: &mut Scratch) {
+    fn update_where(
+        &self,
+        filter: Option<usize>,
+        columns: &mut [Column],
+        feed: Feed<'_>,
+        scratch: &mut Scratch,
+    ) {
         for (index, states) in columns {
             let measure: &MeasurePlan = &self.plan.measures[*index];
             if measure.filter == filter {
@@ -233,7 +247,9 @@ fn subset<'a>(
         }
     };
     match feed.rows {
-        Rows::All(len) => mask.set_indices().take_while(|row| *row < len).for_each(|row| keep(row, row as u32)),
+        Rows::All(len) => {
+            mask.set_indices().take_while(|row| *row < len).for_each(|row| keep(row, row as u32))
+        }
         Rows::List(list) => {
             for (place, row) in list.iter().enumerate().filter(|(_, row)| mask.value(**row as usize)) {
                 keep(place, *row);

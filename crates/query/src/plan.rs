@@ -116,7 +116,11 @@ impl Columns {
 
 impl Plan {
     /// Plans one pass. `span` is the time span of the project's rows, `None` without any.
-    pub fn new(query: &Query, range: Range, span: Option<(Timestamp, Timestamp)>) -> Result<Self, ExecuteError> {
+    pub fn new(
+        query: &Query,
+        range: Range,
+        span: Option<(Timestamp, Timestamp)>,
+    ) -> Result<Self, ExecuteError> {
         let mut columns = Columns::default();
         let filter = columns.filter(&query.filter)?;
         let dimensions = query
@@ -203,7 +207,8 @@ fn grid(
     range: Range,
     span: Option<(Timestamp, Timestamp)>,
 ) -> Result<BucketGrid, ExecuteError> {
-    let (least, greatest) = span.map_or((range.from_us, range.from_us), |(least, greatest)| (least.0, greatest.0));
+    let (least, greatest) =
+        span.map_or((range.from_us, range.from_us), |(least, greatest)| (least.0, greatest.0));
     let is_from_start = query.include.fill || query.compare.is_some();
     let from = if is_from_start { range.from_us } else { least.max(range.from_us) };
     let mut to = greatest.saturating_add(1).min(range.to_us);

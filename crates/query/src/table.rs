@@ -43,9 +43,11 @@ impl Table {
     pub fn compare(&self, order: &[OrderKey], a: usize, b: usize) -> Ordering {
         for key in order {
             let ordering = match key.target {
-                OrderTarget::Dimension(place) => {
-                    self.groups.dimensions[place].compare(self.groups.key(a)[place], self.groups.key(b)[place], key.descending)
-                }
+                OrderTarget::Dimension(place) => self.groups.dimensions[place].compare(
+                    self.groups.key(a)[place],
+                    self.groups.key(b)[place],
+                    key.descending,
+                ),
                 OrderTarget::Metric(metric) => self.metrics[metric].compare(a, b, key.descending),
             };
             if ordering != Ordering::Equal {
@@ -143,7 +145,10 @@ impl CellColumn {
         /// An `Arc<str>`'s pointer and counts.
         const TEXT_OVERHEAD_BYTES: usize = 32;
         let texts: usize = self.texts.iter().map(|text| text.len() + TEXT_OVERHEAD_BYTES).sum();
-        self.words.capacity() * size_of::<i64>() + self.is_null.capacity() + self.wide.allocation_size() + texts
+        self.words.capacity() * size_of::<i64>()
+            + self.is_null.capacity()
+            + self.wide.allocation_size()
+            + texts
     }
 
     fn whole(&self, row: usize) -> i128 {

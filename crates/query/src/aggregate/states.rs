@@ -177,7 +177,9 @@ impl States {
             (States::IntMoments(own), States::IntMoments(others)) => join(own, others, map),
             (States::FloatMoments(own), States::FloatMoments(others)) => join(own, others, map),
             (States::Distinct(own), States::Distinct(others)) => join(&mut own.states, &others.states, map),
-            (States::ExactDistinct(own), States::ExactDistinct(others)) => join(&mut own.states, &others.states, map),
+            (States::ExactDistinct(own), States::ExactDistinct(others)) => {
+                join(&mut own.states, &others.states, map)
+            }
             (States::Quantiles(own), States::Quantiles(others)) => join(own, others, map),
             (States::First(own), States::First(others)) => join(own, others, map),
             (States::Last(own), States::Last(others)) => join(own, others, map),
@@ -321,7 +323,9 @@ fn of_order(value: i64, kind: ColumnType) -> Cell {
         ColumnType::Money => Cell::Money(i128::from(value)),
         ColumnType::Bool => Cell::Bool(value != 0),
         ColumnType::Time => Cell::Time(tidewater_model::time::Timestamp(value)),
-        ColumnType::Int | ColumnType::String | ColumnType::Strings | ColumnType::Map => Cell::Int(i128::from(value)),
+        ColumnType::Int | ColumnType::String | ColumnType::Strings | ColumnType::Map => {
+            Cell::Int(i128::from(value))
+        }
     }
 }
 
@@ -340,7 +344,9 @@ mod tests {
 
     #[test]
     fn money_averages_round_half_to_even() {
-        for (sum, count, mean) in [(5, 2, 2), (7, 2, 4), (-5, 2, -2), (-7, 2, -4), (1, 3, 0), (2, 3, 1), (-2, 3, -1), (6, 3, 2)] {
+        for (sum, count, mean) in
+            [(5, 2, 2), (7, 2, 4), (-5, 2, -2), (-7, 2, -4), (1, 3, 0), (2, 3, 1), (-2, 3, -1), (6, 3, 2)]
+        {
             assert_eq!(divide_half_even(sum, count), mean, "{sum} / {count}");
         }
     }

@@ -235,7 +235,9 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
 fn for_each_row(feed: &Feed<'_>, mut f: impl FnMut(u32, usize)) {
     match feed.rows {
         Rows::All(rows) => (0..rows).for_each(|row| f(feed.keys.at(row), row)),
-        Rows::List(rows) => rows.iter().enumerate().for_each(|(place, row)| f(feed.keys.at(place), *row as usize)),
+        Rows::List(rows) => {
+            rows.iter().enumerate().for_each(|(place, row)| f(feed.keys.at(place), *row as usize))
+        }
     }
 }
 

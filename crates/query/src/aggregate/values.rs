@@ -36,7 +36,11 @@ pub(super) fn float_slice(array: &ArrayRef) -> Option<&[f64]> {
 }
 
 /// The values as they sum: integers, money, times, booleans as 0 and 1.
-pub(super) fn ints<'a>(feed: &Feed<'a>, array: &'a ArrayRef, scratch: &'a mut Scratch) -> (Keys<'a>, &'a [i64]) {
+pub(super) fn ints<'a>(
+    feed: &Feed<'a>,
+    array: &'a ArrayRef,
+    scratch: &'a mut Scratch,
+) -> (Keys<'a>, &'a [i64]) {
     let (kept, out) = (&mut scratch.kept, &mut scratch.ints);
     if let Some(values) = int_slice(array) {
         return feed.values(array.nulls(), values, kept, out);
@@ -51,7 +55,11 @@ pub(super) fn ints<'a>(feed: &Feed<'a>, array: &'a ArrayRef, scratch: &'a mut Sc
 }
 
 /// The values as integers in their own order.
-pub(super) fn ordered<'a>(feed: &Feed<'a>, array: &'a ArrayRef, scratch: &'a mut Scratch) -> (Keys<'a>, &'a [i64]) {
+pub(super) fn ordered<'a>(
+    feed: &Feed<'a>,
+    array: &'a ArrayRef,
+    scratch: &'a mut Scratch,
+) -> (Keys<'a>, &'a [i64]) {
     match float_slice(array) {
         Some(values) => {
             let order = |row: usize| order_of_float(values[row]);
@@ -62,7 +70,11 @@ pub(super) fn ordered<'a>(feed: &Feed<'a>, array: &'a ArrayRef, scratch: &'a mut
 }
 
 /// The values as floats; money in its 1e-9 units.
-pub(super) fn floats<'a>(feed: &Feed<'a>, array: &'a ArrayRef, scratch: &'a mut Scratch) -> (Keys<'a>, &'a [f64]) {
+pub(super) fn floats<'a>(
+    feed: &Feed<'a>,
+    array: &'a ArrayRef,
+    scratch: &'a mut Scratch,
+) -> (Keys<'a>, &'a [f64]) {
     let (kept, out) = (&mut scratch.kept, &mut scratch.floats);
     match (float_slice(array), int_slice(array)) {
         (Some(values), _) => feed.values(array.nulls(), values, kept, out),

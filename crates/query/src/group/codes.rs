@@ -47,7 +47,9 @@ impl Codes {
     /// For a column's values; of a `strings` column its elements.
     pub fn column(kind: ColumnType) -> Self {
         match kind {
-            ColumnType::String | ColumnType::Strings | ColumnType::Map => Codes::Texts(Box::new(Texts(TextCodes::new()))),
+            ColumnType::String | ColumnType::Strings | ColumnType::Map => {
+                Codes::Texts(Box::new(Texts(TextCodes::new())))
+            }
             ColumnType::Time | ColumnType::Int | ColumnType::Float | ColumnType::Bool | ColumnType::Money => {
                 Codes::Numbers(Box::new(Numbers { codes: NumberCodes::default(), kind }))
             }
@@ -64,7 +66,12 @@ impl Codes {
     }
 
     /// Appends the code of each row. `None` is null in every row.
-    pub fn encode(&mut self, array: Option<&ArrayRef>, rows: Rows<'_>, out: &mut Vec<u32>) -> Result<(), ExecuteError> {
+    pub fn encode(
+        &mut self,
+        array: Option<&ArrayRef>,
+        rows: Rows<'_>,
+        out: &mut Vec<u32>,
+    ) -> Result<(), ExecuteError> {
         let Some(array) = array else {
             out.extend(std::iter::repeat_n(NULL, rows.len()));
             return Ok(());
@@ -85,7 +92,9 @@ impl Codes {
     /// The code here of what `other` calls `code`; a new one where it was not met.
     pub fn translate(&mut self, other: &Codes, code: u32) -> u32 {
         match (self, other) {
-            (Codes::Texts(own), Codes::Texts(other)) => other.0.text(code).map_or(NULL, |text| own.0.code_of(text)),
+            (Codes::Texts(own), Codes::Texts(other)) => {
+                other.0.text(code).map_or(NULL, |text| own.0.code_of(text))
+            }
             (Codes::Numbers(own), Codes::Numbers(other)) => {
                 other.codes.number(code).map_or(NULL, |number| own.codes.code_of(number))
             }
@@ -108,13 +117,15 @@ impl Codes {
         match self {
             Codes::Buckets(grid) => Cell::Bucket(grid.start(code), grid.label(code).into()),
             Codes::Texts(texts) => texts.0.shared(code).map_or(Cell::Null, Cell::Text),
-            Codes::Numbers(numbers) => numbers.codes.number(code).map_or(Cell::Null, |number| match numbers.kind {
-                ColumnType::Float => Cell::Float(float_of_order(number)),
-                ColumnType::Bool => Cell::Bool(number != 0),
-                ColumnType::Money => Cell::Money(i128::from(number)),
-                ColumnType::Time => Cell::Time(Timestamp(number)),
-                _ => Cell::Int(i128::from(number)),
-            }),
+            Codes::Numbers(numbers) => {
+                numbers.codes.number(code).map_or(Cell::Null, |number| match numbers.kind {
+                    ColumnType::Float => Cell::Float(float_of_order(number)),
+                    ColumnType::Bool => Cell::Bool(number != 0),
+                    ColumnType::Money => Cell::Money(i128::from(number)),
+                    ColumnType::Time => Cell::Time(Timestamp(number)),
+                    _ => Cell::Int(i128::from(number)),
+                })
+            }
         }
     }
 
@@ -159,7 +170,13 @@ impl Numbers {
     }
 
     #[inline]
-    fn encode_with(&mut self, array: &ArrayRef, rows: Rows<'_>, out: &mut Vec<u32>, value: impl Fn(usize) -> i64) {
+    fn encode_with(
+        &mut self,
+        array: &ArrayRef,
+        rows: Rows<'_>,
+        out: &mut Vec<u32>,
+        value: impl Fn(usize) -> i64,
+    ) {
         let codes = &mut self.codes;
         let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
         let code = |row: usize| match nulls {
@@ -184,7 +201,12 @@ pub(super) fn null_last(a: u32, b: u32, descending: bool, order: impl Fn(u32, u3
     }
 }
 
-fn encode_buckets(grid: &BucketGrid, array: &ArrayRef, rows: Rows<'_>, out: &mut Vec<u32>) -> Result<(), ExecuteError> {
+fn encode_buckets(
+    grid: &BucketGrid,
+    array: &ArrayRef,
+    rows: Rows<'_>,
+    out: &mut Vec<u32>,
+) -> Result<(), ExecuteError> {
     let times = array.as_primitive::<TimestampMicrosecondType>().values();
     let first = out.len();
     match rows {
@@ -196,7 +218,9 @@ fn encode_buckets(grid: &BucketGrid, array: &ArrayRef, rows: Rows<'_>, out: &mut
     }
     // The grid covers the unit's own span, so a row outside it means that the span is wrong.
     match out[first..].contains(&BucketGrid::OUTSIDE) {
-        true => Err(ExecuteError::Inconsistent { what: "a row's time lies outside the span its unit states" }),
+        true => {
+            Err(ExecuteError::Inconsistent { what: "a row's time lies outside the span its unit states" })
+        }
         false => Ok(()),
     }
 }

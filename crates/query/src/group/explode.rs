@@ -1,7 +1,7 @@
 //! Dimensions over `strings` columns: a row counts once for each distinct element it holds.
 
-use arrow_array::{Array, ArrayRef};
 use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
 use tidewater_columns::explode;
 
 use super::codes::Codes;
@@ -31,7 +31,12 @@ impl Expansion {
     }
 
     /// Expands by one more dimension. `None` is null in every row.
-    pub fn expand(&mut self, dimension: usize, codes: &mut Codes, array: Option<&ArrayRef>) -> Result<(), ExecuteError> {
+    pub fn expand(
+        &mut self,
+        dimension: usize,
+        codes: &mut Codes,
+        array: Option<&ArrayRef>,
+    ) -> Result<(), ExecuteError> {
         let mut own = Vec::new();
         let Some(lists) = array.and_then(|array| array.as_list_opt::<i32>()) else {
             codes.encode(None, Rows::All(self.rows.len()), &mut own)?;

@@ -35,7 +35,8 @@ impl NumberCodes {
     fn look_up(&mut self, number: i64) -> u32 {
         let hash = hash::number(number as u64);
         let next = self.numbers.len() as u32 + 1;
-        let entry = self.table.entry(hash, |(other, _)| *other == number, |(other, _)| hash::number(*other as u64));
+        let entry =
+            self.table.entry(hash, |(other, _)| *other == number, |(other, _)| hash::number(*other as u64));
         let code = entry.or_insert((number, next)).get().1;
         if code == next {
             self.numbers.push(number);
@@ -57,6 +58,8 @@ impl NumberCodes {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.numbers.capacity() * size_of::<i64>() + self.table.allocation_size() + self.small.capacity() * size_of::<u32>()
+        self.numbers.capacity() * size_of::<i64>()
+            + self.table.allocation_size()
+            + self.small.capacity() * size_of::<u32>()
     }
 }

@@ -91,7 +91,12 @@ impl Groups {
         self.found = found;
         if self.len > GROUPS_MAX {
             let remedy = "use fewer dimensions or add filters";
-            return Err(ExecuteError::Limit { what: "groups", found: self.len as u64, max: GROUPS_MAX as u64, remedy });
+            return Err(ExecuteError::Limit {
+                what: "groups",
+                found: self.len as u64,
+                max: GROUPS_MAX as u64,
+                remedy,
+            });
         }
         Ok(())
     }
@@ -195,7 +200,8 @@ impl Groups {
         let mut last = (u64::MAX, NONE);
         for (place, number) in self.packed.iter().enumerate() {
             if last.0 != *number || last.1 == NONE {
-                let entry = table.entry(spread(*number), |(other, _)| other == number, |(other, _)| spread(*other));
+                let entry =
+                    table.entry(spread(*number), |(other, _)| other == number, |(other, _)| spread(*other));
                 let group = entry.or_insert((*number, self.len as u32)).get().1;
                 if group as usize == self.len {
                     self.len += 1;
@@ -220,7 +226,9 @@ impl Groups {
 
     fn find_fitting(&self, key: &[u32]) -> Option<u32> {
         match &self.finder {
-            Finder::Array(slots) => slots.get(pack_one(key, &self.bits) as usize).copied().filter(|group| *group != NONE),
+            Finder::Array(slots) => {
+                slots.get(pack_one(key, &self.bits) as usize).copied().filter(|group| *group != NONE)
+            }
             Finder::Packed(table) => {
                 let number = pack_one(key, &self.bits);
                 table.find(spread(number), |(other, _)| *other == number).map(|(_, group)| *group)

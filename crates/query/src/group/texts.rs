@@ -68,7 +68,8 @@ impl TextCodes {
                         out.extend((0..rows).map(|row| if nulls.is_null(row) { NULL } else { code(row) }));
                     }
                     (Some(nulls), Rows::List(rows)) => {
-                        let code = |row: &u32| if nulls.is_null(*row as usize) { NULL } else { code(*row as usize) };
+                        let code =
+                            |row: &u32| if nulls.is_null(*row as usize) { NULL } else { code(*row as usize) };
                         out.extend(rows.iter().map(code));
                     }
                 }

@@ -84,7 +84,8 @@ impl Builder<'_> {
         let kind = measure.column.as_ref().map_or(ColumnType::Int, |column| self.query.dataset.kind(column));
         let (state, reading) = state_of(measure.function, kind, self.query.exact);
         let source = (measure.column.clone(), measure.filter.clone());
-        let known = self.measures.iter().position(|other| other.source == source && is_served(other.state, state));
+        let known =
+            self.measures.iter().position(|other| other.source == source && is_served(other.state, state));
         let index = match known {
             Some(index) => {
                 // A mean holds the sum too, so whoever asks for either gets the larger state.
@@ -111,7 +112,8 @@ impl Builder<'_> {
     ) -> Result<usize, ExecuteError> {
         let slot = measure.column.as_ref().map(|column| self.columns.slot(column));
         let filter = self.filter(&measure.filter)?;
-        let column = measure.column.as_ref().map_or(String::new(), |column| self.query.dataset.display(column));
+        let column =
+            measure.column.as_ref().map_or(String::new(), |column| self.query.dataset.display(column));
         let suffix = if filter.is_some() { " where …" } else { "" };
         let name = format!("{}({column}){suffix}", measure.function.name());
         self.measures.push(MeasurePlan { state, slot, filter, kind, percentiles: Vec::new(), name, source });

@@ -30,7 +30,8 @@ pub(super) fn fetch(
     keys: &[RowKey],
 ) -> Result<Vec<Vec<Cell>>, ExecuteError> {
     let bounds = |of: fn(&RowKey) -> i64| keys.iter().map(of).min().zip(keys.iter().map(of).max());
-    let (Some((from_us, last_us)), Some((first_lsn, last_lsn))) = (bounds(|key| key.time_us), bounds(|key| key.lsn.0))
+    let (Some((from_us, last_us)), Some((first_lsn, last_lsn))) =
+        (bounds(|key| key.time_us), bounds(|key| key.lsn.0))
     else {
         return Ok(Vec::new());
     };
@@ -109,7 +110,9 @@ fn bytes(cell: &Cell) -> usize {
 fn cell(array: Option<&ArrayRef>, kind: ColumnType, row: usize) -> Cell {
     let Some(array) = array.filter(|array| array.is_valid(row)) else { return Cell::Null };
     match kind {
-        ColumnType::Time => Cell::Time(Timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row))),
+        ColumnType::Time => {
+            Cell::Time(Timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row)))
+        }
         ColumnType::Int => Cell::Int(i128::from(array.as_primitive::<Int64Type>().value(row))),
         ColumnType::Money => Cell::Money(i128::from(array.as_primitive::<Int64Type>().value(row))),
         ColumnType::Float => Cell::Float(array.as_primitive::<Float64Type>().value(row)),

@@ -43,7 +43,8 @@ pub(super) fn find(
         .units_for(&query.project, from_us, to_us)
         .filter_map(|unit| Some((unit, unit.span(&query.project)?)))
         .collect();
-    units.sort_by_key(|(_, span)| if query.descending { Reverse(span.max_us) } else { Reverse(-span.min_us) });
+    units
+        .sort_by_key(|(_, span)| if query.descending { Reverse(span.max_us) } else { Reverse(-span.min_us) });
     for (unit, span) in units {
         finder.visit(unit, span, from_us.max(span.min_us), to_us.min(span.max_us.saturating_add(1)))?;
     }
@@ -61,7 +62,13 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     /// Offers the unit's rows in `[from, to)` that can still be among the best.
-    fn visit(&mut self, unit: &Unit, span: ProjectSpan, mut from_us: i64, mut to_us: i64) -> Result<(), ExecuteError> {
+    fn visit(
+        &mut self,
+        unit: &Unit,
+        span: ProjectSpan,
+        mut from_us: i64,
+        mut to_us: i64,
+    ) -> Result<(), ExecuteError> {
         let length = i128::from(span.max_us) - i128::from(span.min_us) + 1;
         let wanted = length * self.best.count as i128 * WINDOW_PAGES / i128::from(span.rows.max(1));
         let mut window = i64::try_from(wanted).unwrap_or(i64::MAX).max(1);
@@ -92,7 +99,8 @@ impl Finder<'_> {
 
     fn read(&mut self, unit: &Unit, from_us: i64, to_us: i64) -> Result<(), ExecuteError> {
         let mut columns = vec![ColumnRef::column(ColumnId::TIME)];
-        columns.extend(self.filter.columns().iter().filter(|column| column.column != ColumnId::TIME).cloned());
+        columns
+            .extend(self.filter.columns().iter().filter(|column| column.column != ColumnId::TIME).cloned());
         let request = Arc::new(self.query.request(columns.clone(), from_us, to_us));
         let morsels = self.view.scan_unit(unit, &request)?;
         let columns = Arc::new(columns);

@@ -1,0 +1,83 @@
+//! Memory, deadline, cancellation, retention: a question that cannot be answered says why and leaves nothing behind.
+
+use std::time::Instant;
+
+use tidewater_model::query::{Dimension, Function};
+use tidewater_model::time::{Granularity, Timestamp};
+use tidewater_query::{CancelToken, Control, ExecuteError, Executor, ExecutorConfig};
+
+use crate::data::{self, COST, KIND, NAME, SCORE, column};
+use crate::equality::{many_rows, measure, question};
+use crate::questions::{DAY, START};
+
+fn small(memory_bytes_max: usize) -> Executor {
+    let query_memory_bytes_max = memory_bytes_max;
+    Executor::new(ExecutorConfig { threads: 2, memory_bytes_max, query_memory_bytes_max })
+}
+
+#[test]
+fn too_many_groups_are_refused_with_a_remedy() {
+    let rows = many_rows(30_000, 30_000);
+    let query =
+        question(vec![measure(Function::Quantile(950), Some(COST))], vec![Dimension::Column(column(NAME))]);
+    let view = data::view(&rows, 10_000, &query.dataset);
+    let executor = small(1 << 20);
+    let error = executor.execute(&query, &view, &Control::default()).expect_err("too large");
+    assert!(matches!(error, ExecuteError::Memory { limit: 1_048_576, .. }), "{error}");
+    assert!(error.to_string().contains("more than 1 MiB"), "{error}");
+    assert_eq!(executor.memory_bytes(), 0);
+    let few = question(vec![measure(Function::Count, None)], vec![Dimension::Column(column(KIND))]);
+    assert!(executor.execute(&few, &view, &Control::default()).is_ok());
+    assert_eq!(executor.memory_bytes(), 0);
+}
+
+#[test]
+fn filling_a_million_buckets_is_refused() {
+    let rows = many_rows(3_000, 1_000);
+    let mut query = question(
+        vec![measure(Function::Count, None)],
+        vec![Dimension::Time(Granularity::Minute), Dimension::Column(column(NAME))],
+    );
+    query.include.fill = true;
+    let view = data::view(&rows, 1_000, &query.dataset);
+    let error = small(8 << 20).execute(&query, &view, &Control::default()).expect_err("5.7 million rows");
+    assert!(matches!(error, ExecuteError::Memory { .. }), "{error}");
+}
+
+#[test]
+fn a_question_stops_when_told() {
+    let query = question(vec![measure(Function::Count, None)], Vec::new());
+    let view = data::view(&many_rows(1_000, 10), 100, &query.dataset);
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    let executor = small(1 << 20);
+    let cancelled = Control { cancel, ..Control::default() };
+    assert!(matches!(executor.execute(&query, &view, &cancelled), Err(ExecuteError::Cancelled)));
+    let late = Control { deadline: Some(Instant::now()), ..Control::default() };
+    assert!(matches!(executor.execute(&query, &view, &late), Err(ExecuteError::Deadline)));
+}
+
+#[test]
+fn progress_tells_what_was_read() {
+    let query = question(vec![measure(Function::Sum, Some(SCORE))], Vec::new());
+    let view = data::view(&many_rows(1_000, 10), 100, &query.dataset);
+    let control = Control::default();
+    let answer = small(1 << 20).execute(&query, &view, &control).expect("an answer");
+    assert_eq!((answer.rows_scanned(), control.progress.rows_total()), (1_000, 1_000));
+    assert_eq!(answer.bytes_scanned(), 8_000);
+}
+
+#[test]
+fn expired_rows_are_no_silent_part() {
+    let mut query = question(vec![measure(Function::Count, None)], Vec::new());
+    query.dataset = data::dataset_kept(Some(2 * DAY));
+    query.now = Timestamp(START + 4 * DAY);
+    let view = data::view(&many_rows(400, 10), 100, &query.dataset);
+    let executor = small(1 << 20);
+    let error = executor.execute(&query, &view, &Control::default()).expect_err("expired");
+    assert!(matches!(error, ExecuteError::RangeNotCovered { from } if from.0 == START + 2 * DAY), "{error}");
+    query.include.partial = true;
+    let answer = executor.execute(&query, &view, &Control::default()).expect("a part");
+    assert_eq!(answer.covered_from(), Some(Timestamp(START + 2 * DAY)));
+    assert_eq!(answer.rows_scanned(), 200);
+}

@@ -1,0 +1,8 @@
+//! The operator against an oracle, and the properties no single answer shows: budgets, cancellation, pages of rows.
+
+mod bounds;
+mod data;
+mod equality;
+mod oracle;
+mod questions;
+mod rows;
