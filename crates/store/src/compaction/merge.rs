@@ -21,10 +21,8 @@ use crate::segment::{
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
-/// Rows of a decoded batch of one input.
+/// Rows of a decoded batch of one input; fewer where rows are long.
 const BATCH_ROWS_MAX: usize = if cfg!(test) { 7 } else { 8 << 10 };
-/// Decoded bytes of one input's batch aimed at: rows with long strings come in smaller batches.
-const BATCH_BYTES: usize = 2 << 20;
 /// An output file is cut once it has about so many bytes.
 const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Rows written between two looks at the throttle.
@@ -156,7 +154,6 @@ impl Merge<'_> {
 /// One input: its rows from first to last.
 struct Stream {
     footer: Arc<Footer>,
-    batch_rows: usize,
     next_group: usize,
     reader: Option<GroupReader>,
     /// Decoded rows not yet taken; `None` at the end, never empty.
@@ -166,11 +163,7 @@ struct Stream {
 impl Stream {
     fn open(segment: &Arc<Segment>) -> StoreResult<Self> {
         let footer = segment.footer()?;
-        let uncompressed: i64 =
-            footer.parquet().row_groups().iter().map(|group| group.total_byte_size()).sum();
-        let row_bytes = (uncompressed.max(0) as usize / segment.meta().rows.max(1) as usize).max(1);
-        let batch_rows = (BATCH_BYTES / row_bytes).clamp(1, BATCH_ROWS_MAX);
-        let mut stream = Stream { footer, batch_rows, next_group: 0, reader: None, batch: None };
+        let mut stream = Stream { footer, next_group: 0, reader: None, batch: None };
         stream.advance()?;
         Ok(stream)
     }
@@ -194,7 +187,7 @@ impl Stream {
             }
             let (footer, roots) = (Arc::clone(&self.footer), all_roots(&self.footer));
             let reader =
-                GroupReader::open(footer, self.next_group, None, roots, self.batch_rows, Fetch::Lazy)?;
+                GroupReader::open(footer, self.next_group, None, roots, BATCH_ROWS_MAX, Fetch::Lazy)?;
             self.reader = Some(reader);
             self.next_group += 1;
         }
@@ -275,7 +268,7 @@ fn promoted_keys(id: ColumnId, streams: &[Stream]) -> StoreResult<Vec<Arc<str>>>
         roots_of(&place, &mut roots);
         for group in 0..footer.parquet().num_row_groups() {
             let (footer, roots) = (Arc::clone(footer), roots.clone());
-            let mut reader = GroupReader::open(footer, group, None, roots, stream.batch_rows, Fetch::Lazy)?;
+            let mut reader = GroupReader::open(footer, group, None, roots, BATCH_ROWS_MAX, Fetch::Lazy)?;
             while let Some(batch) = reader.next() {
                 let batch = batch?;
                 match batch.at(&place) {

@@ -34,6 +34,8 @@ pub const META_BLOCKS: &str = "tidewater.blocks";
 
 /// Rows of a row group: the grain in which threads share a scan and a writer holds compressed pages in memory.
 pub const ROW_GROUP_ROWS: usize = if cfg!(test) { 100 } else { 256 << 10 };
+/// Encoded bytes of a row group at most: what its writer holds, and a scan that fetches all of its columns.
+const ROW_GROUP_BYTES: usize = 24 << 20;
 /// Rows of a data page: the grain of skipping. Tests use small grains so that few rows show every boundary.
 pub const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 16 << 10 };
 /// Uncompressed bytes of a data page at most, for columns of long strings.
@@ -127,6 +129,7 @@ impl Layout {
             .set_created_by(concat!("tidewater ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_data_page_row_count_limit(PAGE_ROWS)
             .set_write_batch_size(PAGE_ROWS / 4)
             .set_data_page_size_limit(PAGE_BYTES)
@@ -157,7 +160,9 @@ impl Layout {
                 builder.set_column_encoding(path(&column.name), Encoding::DELTA_BINARY_PACKED)
             }
             ColumnType::String => {
-                builder = builder.set_column_dictionary_enabled(path(&column.name), column.text.coded);
+                builder = builder
+                    .set_column_dictionary_enabled(path(&column.name), column.text.coded)
+                    .set_column_encoding(path(&column.name), Encoding::DELTA_LENGTH_BYTE_ARRAY);
                 if is_id || column.text.bloom {
                     let fpp = if is_id { BLOOM_FPP_ID } else { BLOOM_FPP_LOOKUP };
                     builder = builder
@@ -171,7 +176,11 @@ impl Layout {
                 .set_column_bloom_filter_enabled(path(&column.name), true)
                 .set_column_bloom_filter_fpp(path(&column.name), BLOOM_FPP_ID)
                 .set_column_bloom_filter_max_ndv(path(&column.name), ROW_GROUP_ROWS as u64),
-            ColumnType::Float | ColumnType::Int | ColumnType::Money | ColumnType::Bool => builder,
+            ColumnType::Int | ColumnType::Money => {
+                builder.set_column_encoding(path(&column.name), Encoding::DELTA_BINARY_PACKED)
+            }
+            ColumnType::Float => builder.set_column_encoding(path(&column.name), Encoding::BYTE_STREAM_SPLIT),
+            ColumnType::Bool => builder,
             ColumnType::Strings | ColumnType::Map => {
                 for leaf in nested_leaves(column) {
                     builder = builder

@@ -31,6 +31,9 @@ pub enum Fetch {
     Lazy,
 }
 
+/// Bytes of values in one batch aimed at, so that a batch of long strings stays far from what memory budgets allow.
+const BATCH_BYTES: usize = 4 << 20;
+
 /// Reads some root columns of some rows of one row group.
 pub struct GroupReader {
     footer: Arc<Footer>,
@@ -48,7 +51,8 @@ pub struct RootBatch<'a> {
 }
 
 impl GroupReader {
-    /// Opens the pages of `roots` that hold rows of `ranges` (all rows for `None`).
+    /// Opens the pages of `roots` that hold rows of `ranges` (all rows for `None`). Batches have `batch_rows` rows, fewer
+    /// where rows are long.
     pub fn open(
         footer: Arc<Footer>,
         group: usize,
@@ -59,6 +63,7 @@ impl GroupReader {
     ) -> StoreResult<Self> {
         roots.sort_unstable();
         roots.dedup();
+        let batch_rows = (BATCH_BYTES / row_bytes(&footer, group, &roots)).clamp(1, batch_rows);
         let file = Arc::clone(&footer.file);
         let source = match fetch {
             Fetch::Ahead => PageSource::fetch(file, &byte_ranges(&footer, group, &roots, ranges))?,
@@ -148,6 +153,14 @@ impl RootBatch<'_> {
             positions: Arc::clone(self.root(hidden.position)),
         }
     }
+}
+
+/// The mean size of a row's values, before compression.
+fn row_bytes(footer: &Footer, group: usize, roots: &[usize]) -> usize {
+    let row_group = footer.parquet().row_group(group);
+    let leaves = roots.iter().flat_map(|root| footer.leaves(*root));
+    let bytes: i64 = leaves.map(|leaf| row_group.column(leaf).uncompressed_size()).sum();
+    (bytes.max(0) as usize / row_group.num_rows().max(1) as usize).max(1)
 }
 
 /// Every root column of a file.

@@ -67,7 +67,9 @@ pub fn plan(
         return Ok(Vec::new());
     }
     let footer = segment.footer()?;
-    let hiding = tombstones.iter().filter(|tombstone| tombstone.is_pending_in(meta)).cloned().collect();
+    let mine =
+        |tombstone: &&Arc<Tombstone>| tombstone.project == request.project && tombstone.is_pending_in(meta);
+    let hiding = tombstones.iter().filter(mine).cloned().collect();
     let mut scan = SegmentScan {
         _segment: Arc::clone(segment),
         places: request.columns.iter().map(|reference| footer.place(reference)).collect(),

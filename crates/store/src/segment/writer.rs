@@ -92,6 +92,7 @@ impl<'a> SegmentWriter<'a> {
         let path = self.parquet.inner().path().to_owned();
         let fail = |error| write_error(&path, error);
         self.parquet.flush().map_err(fail)?;
+        self.parquet.sync().map_err(|error| io_error("write", &path, error))?;
         let blocks: String =
             self.parquet.inner_mut().begin_tail().iter().map(|sum| format!("{sum:08x}")).collect();
         self.parquet.append_key_value_metadata(KeyValue::new(layout::META_BLOCKS.to_owned(), blocks));

@@ -265,3 +265,39 @@ fn columns_the_file_lacks_read_as_none() {
     let there: Vec<bool> = batch.columns.iter().map(Option::is_some).collect();
     assert_eq!(there, [false, false, false, true, false]);
 }
+
+#[test]
+fn hints_and_times_skip_pages() {
+    let mut requests = vec![(0..400).map(row_at).collect::<Vec<_>>()];
+    for row in &mut requests[0] {
+        row.id = row.count.map(|count| format!("id-{count:04}"));
+        row.status = row.count.map(|count| format!("s{}", count / 100));
+    }
+    number(&mut requests, 1);
+    let folder = Folder::new();
+    let unit = Unit::Segment(folder.open(folder.write(&[chunk(&requests)], &[])).remove(0));
+    let rows_read = |hint: Filter, seconds: std::ops::Range<i64>| {
+        let (from_us, to_us) = (START_US + seconds.start * 1_000_000, START_US + seconds.end * 1_000_000);
+        let request = ScanRequest { hint, from_us, to_us, ..everything(&folder.dataset, PROJECTS[0]) };
+        let morsels = unit.scan(&Arc::new(request), &[]).expect("a good file");
+        morsels.iter().map(|morsel| morsel.rows_max()).sum::<u64>()
+    };
+    let is = |name: &str, value: &str| Filter::Is {
+        column: reference(&folder.dataset, name),
+        values: vec![Scalar::String(value.to_owned())],
+        case_sensitive: true,
+    };
+    assert_eq!(rows_read(Filter::all(), 0..400), 400);
+    assert_eq!(rows_read(Filter::all(), 100..116), 16, "a row group begins at row 100");
+    assert_eq!(rows_read(is("status", "s2"), 0..400), 100);
+    assert_eq!(rows_read(is("id", "id-0250"), 0..400), 16);
+    assert_eq!(
+        rows_read(is("id", "id-0250x"), 0..400),
+        0,
+        "a bloom filter knows better than a page's bounds"
+    );
+    assert_eq!(rows_read(Filter::And(vec![is("status", "s1"), is("status", "s2")]), 0..400), 0);
+    assert_eq!(rows_read(Filter::Or(vec![is("status", "s1"), is("id", "id-0250")]), 0..400), 116);
+    assert_eq!(rows_read(is("props.plan", "pro"), 0..400), 0, "no row has that column");
+    assert_eq!(rows_read(Filter::Not(Box::new(is("props.plan", "pro"))), 0..400), 400);
+}
