@@ -3,7 +3,7 @@
 //! A backup is a data folder of its own: files are copied first, its catalog is written last, so a copy without a catalog
 //! is an unfinished one. It gets a new identity, since its history parts from the original's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, CatalogChange, CatalogContent};
@@ -97,7 +97,7 @@ fn copy_log(disk: &dyn Disk, source: &Path, target: &Path) -> StoreResult<()> {
     disk.sync_dir(&to).map_err(StoreError::io("sync", &to))
 }
 
-fn copy(disk: &dyn Disk, from: &dyn DiskFile, to: &PathBuf) -> StoreResult<()> {
+fn copy(disk: &dyn Disk, from: &dyn DiskFile, to: &Path) -> StoreResult<()> {
     let file = disk.create(to).map_err(StoreError::io("create", to))?;
     let mut buffer = vec![0; COPY_BYTES];
     let mut offset = 0;

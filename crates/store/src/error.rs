@@ -73,7 +73,7 @@ pub enum StoreError {
         /// The failure.
         cause: Arc<str>,
     },
-    /// A flush did not succeed before the store was closed. Nothing is lost: the log is replayed at the next start.
+    /// A flush failed; it is tried again while the store is open. Nothing is lost: the rows are in the log.
     #[error("a flush failed: {cause}")]
     Flush {
         /// The failure.

@@ -18,6 +18,7 @@ use crate::chunk::Chunk;
 use crate::dedup::{Dedup, Run};
 use crate::disk::Disk;
 use crate::error::{StoreError, StoreResult};
+use crate::maintenance::Stop;
 use crate::paths;
 use crate::segment::{Segment, SegmentMeta, write_segments};
 use crate::shared::Shared;
@@ -29,50 +30,42 @@ use crate::writer::FlushJob;
 /// Wait between attempts of a flush that failed: the disk may have room again.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
 
-/// Runs until the committer ends.
-pub fn run_flusher(shared: &Arc<Shared>, jobs: &Receiver<FlushJob>) {
-    while let Ok(job) = jobs.recv() {
-        let outcome = flush_until_done(shared, &job);
-        shared.queue.set_flushing(false);
-        let cause: Option<Arc<str>> = outcome.err().map(|error| Arc::from(error.chain()));
-        for waiter in job.waiters {
-            waiter(match &cause {
-                None => Ok(()),
-                Some(cause) => Err(StoreError::Flush { cause: Arc::clone(cause) }),
-            });
+/// Runs until the committer ends. A flush that fails before the catalog is touched loses nothing: who waits for it hears of
+/// it, and it is tried until it works or the store ends.
+pub fn run_flusher(shared: &Arc<Shared>, jobs: &Receiver<FlushJob>, stop: &Stop) {
+    while let Ok(mut job) = jobs.recv() {
+        while let Err(error) = flush_and_tidy(shared, &job) {
+            shared.counters.flushed(false);
+            answer(&mut job, Err(&error));
+            if shared.health.poisoned().is_some() || stop.is_stopped() {
+                break;
+            }
+            tracing::error!(
+                error = error.chain(),
+                "a flush failed and is tried again; rows stay in memory and log"
+            );
+            stop.sleep(RETRY_WAIT);
         }
+        answer(&mut job, Ok(()));
+        shared.queue.set_flushing(false);
     }
 }
 
-/// A flush that fails before the catalog is touched loses nothing, so it is tried until it works or the store ends.
-fn flush_until_done(shared: &Arc<Shared>, job: &FlushJob) -> StoreResult<()> {
-    loop {
-        shared.health.check()?;
-        match flush(shared, job) {
-            Ok(()) => {
-                shared.counters.flushed(true);
-                let removed = remove_log(shared.disk.as_ref(), &shared.config.data_dir, job.through);
-                if let Err(error) = removed {
-                    tracing::warn!(
-                        error = error.chain(),
-                        "flushed log files stay until the next flush or start"
-                    );
-                }
-                return Ok(());
-            }
-            Err(error) => {
-                shared.counters.flushed(false);
-                if shared.health.poisoned().is_some() || shared.queue.facts().closed {
-                    return Err(error);
-                }
-                tracing::error!(
-                    error = error.chain(),
-                    "a flush failed and is tried again; rows stay in memory and log"
-                );
-                std::thread::sleep(RETRY_WAIT);
-            }
-        }
+fn answer(job: &mut FlushJob, outcome: Result<(), &StoreError>) {
+    for waiter in job.waiters.drain(..) {
+        waiter(outcome.map_err(|error| StoreError::Flush { cause: Arc::from(error.chain()) }));
     }
+}
+
+fn flush_and_tidy(shared: &Shared, job: &FlushJob) -> StoreResult<()> {
+    shared.health.check()?;
+    flush(shared, job)?;
+    shared.counters.flushed(true);
+    let removed = remove_log(shared.disk.as_ref(), &shared.config.data_dir, job.through);
+    if let Err(error) = removed {
+        tracing::warn!(error = error.chain(), "flushed log files stay until the next flush or start");
+    }
+    Ok(())
 }
 
 /// One dataset's part of a flush.

@@ -38,7 +38,8 @@ impl Stop {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sleep(&self, time: Duration) {
+    /// Waits so long, or until stopped.
+    pub fn sleep(&self, time: Duration) {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         // A wake-up too early only means one look more.
         drop(self.changed.wait_timeout_while(stopped, time, |stopped| !*stopped));
@@ -58,8 +59,17 @@ pub fn run_maintenance(shared: &Arc<Shared>, stop: &Stop) {
     }
 }
 
+/// Does all there is to do now, in the caller's thread.
+pub fn settle(shared: &Shared) -> StoreResult<()> {
+    let _maintenance = shared.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+    let throttle = || ControlFlow::Continue(());
+    while expire_segments(shared)? || tidy_runs(shared)? || compact_once(shared, &throttle)? {}
+    Ok(())
+}
+
 /// One look at everything; true when there may be more to do at once.
 fn round(shared: &Shared, stop: &Stop) -> bool {
+    let _maintenance = shared.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
     let throttle = || if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let steps: [(&str, StoreResult<bool>); 3] = [
         ("retention", expire_segments(shared)),
@@ -104,7 +114,7 @@ fn facts(shared: &Shared) -> Vec<Facts> {
 }
 
 /// Removes segments that outlived their dataset's retention.
-pub fn expire_segments(shared: &Shared) -> StoreResult<bool> {
+fn expire_segments(shared: &Shared) -> StoreResult<bool> {
     let now = shared.clock.now();
     let mut any = false;
     for facts in facts(shared) {
@@ -131,7 +141,7 @@ pub fn next_compaction(shared: &Shared) -> Option<CompactionJob> {
 }
 
 /// Does the next compaction, if there is one.
-pub fn compact_once(shared: &Shared, throttle: &dyn Fn() -> ControlFlow<()>) -> StoreResult<bool> {
+fn compact_once(shared: &Shared, throttle: &dyn Fn() -> ControlFlow<()>) -> StoreResult<bool> {
     let Some(job) = next_compaction(shared) else { return forget_tombstones(shared) };
     let Some(facts) = facts(shared).into_iter().find(|facts| facts.id == job.dataset) else {
         return Ok(false);
@@ -210,7 +220,7 @@ fn forget_tombstones(shared: &Shared) -> StoreResult<bool> {
 }
 
 /// Forgets runs outside the window, then merges neighbours once.
-pub fn tidy_runs(shared: &Shared) -> StoreResult<bool> {
+fn tidy_runs(shared: &Shared) -> StoreResult<bool> {
     let config = &shared.config;
     let limits = RunLimits {
         window_us: config.dedup_window_us,

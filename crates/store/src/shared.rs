@@ -1,6 +1,6 @@
 //! What the threads of one store share, and the few operations on it that several of them need.
 //!
-//! Lock order, outermost first: `changes`, `dedup`, `state`, `snapshot`. The queue's lock is never held beside another.
+//! Lock order, outermost first: `maintenance`, `changes`, `dedup`, `state`, `snapshot`. The queue's lock is never held beside another.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -49,6 +49,8 @@ pub struct Shared {
     pub counters: Counters,
     /// Held by whoever changes catalog and state together: flush, compaction, retention, datasets, backup.
     pub changes: Mutex<()>,
+    /// Held by whoever compacts: one at a time, since two would pick the same segments.
+    pub maintenance: Mutex<()>,
     /// Free bytes on the disk, as last looked at.
     pub disk_free_bytes: AtomicU64,
     /// The least dataset id that no dataset ever had; changed under `changes`.
@@ -109,6 +111,7 @@ impl Shared {
             health: Health::default(),
             counters: Counters::default(),
             changes: Mutex::new(()),
+            maintenance: Mutex::new(()),
             disk_free_bytes: AtomicU64::new(u64::MAX),
             next_dataset: AtomicU32::new(next_dataset),
             replay: (AtomicU64::new(0), AtomicU64::new(0)),

@@ -19,7 +19,7 @@ use crate::disk::DiskRef;
 use crate::error::{StoreError, StoreResult};
 use crate::flush::run_flusher;
 use crate::log::DeleteRecord;
-use crate::maintenance::{Stop, next_compaction, run_maintenance};
+use crate::maintenance::{Stop, next_compaction, run_maintenance, settle};
 use crate::paths;
 use crate::recovery::{LockGuard, Recovered, recover};
 use crate::shared::{CommitHook, Shared};
@@ -28,7 +28,7 @@ use crate::state::DatasetState;
 use crate::stats::StoreStats;
 use crate::verify::{VerifyReport, verify_shared};
 use crate::version::{Lsn, StoreId};
-use crate::writer::{Append, Delete, Done, Preparer, RowsSubmission, Submission, run_committer};
+use crate::writer::{Append, Delete, Done, Preparer, Refused, RowsSubmission, Submission, run_committer};
 
 /// An open store. Clones share it; the last one to go stops its threads without a flush, which loses nothing.
 #[derive(Clone)]
@@ -53,11 +53,11 @@ impl Store {
         let (flusher, jobs) = mpsc::channel();
         let preparer = Preparer::new(Arc::clone(&shared), log, memtable_bytes);
         let (committing, flushing, tidying) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
-        let stopping = Arc::clone(&stop);
+        let (stopping, ending) = (Arc::clone(&stop), Arc::clone(&stop));
         let handles = vec![
             spawn("store-prepare", move || preparer.run())?,
             spawn("store-commit", move || run_committer(&committing, &flusher))?,
-            spawn("store-flush", move || run_flusher(&flushing, &jobs))?,
+            spawn("store-flush", move || run_flusher(&flushing, &jobs, &ending))?,
             spawn("store-tidy", move || run_maintenance(&tidying, &stopping))?,
         ];
         let threads = Threads {
@@ -114,10 +114,10 @@ impl Store {
     }
 
     fn push(&self, submission: Submission) {
-        let Err((error, submission)) = self.shared.queue.push(submission, self.shared.config.queue_bytes_max)
-        else {
+        let Err(refused) = self.shared.queue.push(submission, self.shared.config.queue_bytes_max) else {
             return;
         };
+        let Refused { error, submission } = *refused;
         if matches!(error, StoreError::Full) {
             self.shared.counters.refused_full();
         }
@@ -272,6 +272,12 @@ impl Store {
     /// Writes everything submitted so far into segments; returns when that is done.
     pub fn flush(&self) -> StoreResult<()> {
         self.begin_flush().recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Flushes, then does all compaction and retention that is due, in the caller's thread.
+    pub fn settle(&self) -> StoreResult<()> {
+        self.flush()?;
+        settle(&self.shared)
     }
 
     fn begin_flush(&self) -> mpsc::Receiver<StoreResult<()>> {

@@ -27,7 +27,7 @@ use crate::version::{Lsn, Version};
 pub use commit::run_committer;
 pub use group::{FlushJob, FlushWaiter};
 pub use prepare::{LogPosition, Preparer, drop_rows, tombstone};
-pub use queue::Queue;
+pub use queue::{Queue, Refused};
 
 /// Called with the outcome of a write, on the committer's thread: it must be quick.
 pub type Done = Box<dyn FnOnce(StoreResult<Receipt>) + Send>;

@@ -117,7 +117,8 @@ impl<'a> LogReader<'a> {
             offset += FRAME_HEAD_BYTES + frame.content.len();
             next = next.next();
         }
-        let tail = &bytes[offset..];
+        // A crash may leave a file that is shorter than its header.
+        let tail = bytes.get(offset..).unwrap_or(&[]);
         let torn = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         Ok(ReplayedFile {
             path: path.to_owned(),

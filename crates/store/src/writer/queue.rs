@@ -49,17 +49,25 @@ pub struct QueueFacts {
     pub closed: bool,
 }
 
+/// A submission that was not taken.
+pub struct Refused {
+    /// Why.
+    pub error: StoreError,
+    /// What.
+    pub submission: Submission,
+}
+
 impl Queue {
     /// Adds a submission; refused when the store is closed or too many bytes wait.
-    pub fn push(&self, submission: Submission, bytes_max: u64) -> Result<(), (StoreError, Submission)> {
+    pub fn push(&self, submission: Submission, bytes_max: u64) -> Result<(), Box<Refused>> {
         let mut inner = self.lock();
         if inner.closed {
-            return Err((StoreError::Closed, submission));
+            return Err(Box::new(Refused { error: StoreError::Closed, submission }));
         }
         let bytes = submission.bytes();
         // One request larger than the limit still passes when it is alone.
         if inner.bytes > 0 && inner.bytes + bytes > bytes_max {
-            return Err((StoreError::Full, submission));
+            return Err(Box::new(Refused { error: StoreError::Full, submission }));
         }
         inner.bytes += bytes;
         inner.waiting.push_back(submission);

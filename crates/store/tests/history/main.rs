@@ -4,6 +4,7 @@
 mod world;
 
 mod backup;
+mod crash;
 mod datasets;
 mod deletes;
 mod durable;
