@@ -17,8 +17,10 @@ fn requests() -> impl Strategy<Value = Vec<Vec<TestRow>>> {
     proptest::collection::vec(request(), 1..8)
 }
 
+type Test = Arc<dyn Fn(&TestRow) -> bool + Send + Sync>;
+
 /// A filter together with what it says of a row.
-type Predicate = (Filter, Arc<dyn Fn(&TestRow) -> bool + Send + Sync>);
+type Predicate = (Filter, Test);
 
 fn predicate(choice: u8, text: String, number: i64) -> Predicate {
     let dataset = dataset();
@@ -46,7 +48,7 @@ fn predicate(choice: u8, text: String, number: i64) -> Predicate {
         4 => (is("status", Scalar::Null), Arc::new(|row| row.status.is_none())),
         5 => (
             Filter::Not(Box::new(compare("status", Comparison::Gte, Scalar::String(text.clone())))),
-            Arc::new(move |row| !row.status.as_ref().is_some_and(|status| *status >= text)),
+            Arc::new(move |row| row.status.as_ref().is_none_or(|status| *status < text)),
         ),
         6 => (
             is("props.plan", Scalar::String(text.clone())),
@@ -129,12 +131,12 @@ proptest! {
         let segments = folder.open(folder.write(&chunks, &[]));
         let (from_us, to_us) = (START_US + range.0 - 1, START_US + range.0 + range.1);
         let mut tombstones = Vec::new();
-        let mut hidden: Vec<Box<dyn Fn(&TestRow) -> bool>> = Vec::new();
+        let mut hidden: Vec<Test> = Vec::new();
         for (lsn, from, (choice, text, number)) in deletes {
             let (filter, passes) = predicate(choice, text, number);
             let from_us = START_US + from;
             tombstones.push(tombstone(lsn, name, from_us, i64::MAX, &filter));
-            hidden.push(Box::new(move |row| row.lsn < lsn && row.time_us >= from_us && passes(row)));
+            hidden.push(Arc::new(move |row| row.lsn < lsn && row.time_us >= from_us && passes(row)));
         }
         let (hint, passes) = predicate(hint.0, hint.1, hint.2);
         let request = ScanRequest {
@@ -214,7 +216,7 @@ fn a_stopped_merge_and_a_replaced_segment_leave_no_files() {
     number(&mut requests, 1);
     let folder = Folder::new();
     let inputs: Vec<_> =
-        requests.iter().flat_map(|request| folder.write(&[chunk(&[request.clone()])], &[])).collect();
+        requests.iter().flat_map(|request| folder.write(&[chunk(std::slice::from_ref(request))], &[])).collect();
     let inputs = folder.open(inputs);
     let stop = || ControlFlow::Break(());
     let merged = merge_segments(&folder.files, &folder.dataset, &inputs, &[], &|| folder.next_id(), &stop);
