@@ -12,8 +12,9 @@ use super::table;
 
 /// Examples:
 ///   tidewater query --dataset events --metrics visitors --dimensions time:day --date-range 7d
-///   tidewater query --dataset llm --metrics cost,requests --dimensions model --order-by cost:desc --limit 5
-///   tidewater query '{"dataset":"llm","metrics":["cost"],"date_range":"month"}' --json
+///   tidewater query --dataset llm --metrics cost_usd,traces --dimensions model --order-by cost_usd:desc --limit 5
+///   tidewater query -d machines -m max:temperature_c,uniq:machine -g time:hour -r 24h
+///   tidewater query '{"dataset":"llm","metrics":["cost_usd"],"date_range":"month"}' --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -22,7 +23,7 @@ pub struct Arguments {
     /// The dataset.
     #[arg(long, short)]
     dataset: Option<String>,
-    /// Metric names, separated by commas.
+    /// Metric names, or AGGREGATE:COLUMN like max:duration_ms, separated by commas.
     #[arg(long, short, value_delimiter = ',')]
     metrics: Vec<String>,
     /// Dimensions, separated by commas: columns, props.KEY, time:hour …
@@ -92,7 +93,7 @@ fn question(arguments: &Arguments) -> anyhow::Result<Value> {
         }
     };
     set("dataset", arguments.dataset.as_ref().map(|name| json!(name)));
-    set("metrics", (!arguments.metrics.is_empty()).then(|| json!(arguments.metrics)));
+    set("metrics", (!arguments.metrics.is_empty()).then(|| json!(metrics(&arguments.metrics))));
     set("dimensions", (!arguments.dimensions.is_empty()).then(|| json!(arguments.dimensions)));
     set("timezone", arguments.timezone.as_ref().map(|zone| json!(zone)));
     set("project", arguments.remote.project.as_ref().map(|project| json!(project)));
@@ -114,6 +115,15 @@ fn question(arguments: &Arguments) -> anyhow::Result<Value> {
         bail!("which dataset? give --dataset NAME; 'tidewater datasets' lists them");
     }
     Ok(question)
+}
+
+/// `p95:duration_ms` is an aggregate of a column, anything else a metric's name: no name holds a colon.
+fn metrics(texts: &[String]) -> Vec<Value> {
+    let metric = |text: &String| match text.split_once(':') {
+        Some((aggregate, column)) => json!({"agg": aggregate, "column": column}),
+        None => json!(text),
+    };
+    texts.iter().map(metric).collect()
 }
 
 fn date_range(text: &str) -> Value {
@@ -161,5 +171,11 @@ mod tests {
         assert_eq!(order_key("time:hour:desc"), json!(["time:hour", "desc"]));
         assert_eq!(order_key("time:hour"), json!(["time:hour", "asc"]));
         assert_eq!(order_key("cost"), json!(["cost", "asc"]));
+    }
+
+    #[test]
+    fn metrics_are_names_or_aggregates_of_columns() {
+        let texts = ["cost", "p99.9:props.ms"].map(str::to_owned);
+        assert_eq!(metrics(&texts), [json!("cost"), json!({"agg": "p99.9", "column": "props.ms"})]);
     }
 }

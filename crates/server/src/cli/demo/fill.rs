@@ -42,7 +42,8 @@ pub struct Filled {
 pub fn fill(remote: &Remote, plan: Plan) -> anyhow::Result<Filled> {
     let client = Client::new(remote);
     let started = Instant::now();
-    let begin_us = now_us() - i64::from(plan.days) * DAY_US;
+    let until_us = now_us();
+    let begin_us = until_us - i64::from(plan.days) * DAY_US;
     let mut feeds = Vec::new();
     for sample in Sample::ALL {
         define(&client, sample)?;
@@ -52,7 +53,7 @@ pub fn fill(remote: &Remote, plan: Plan) -> anyhow::Result<Filled> {
     let progress = Mutex::new(Progress::new(&feeds));
     let feeds = thread::scope(|scope| {
         let progress = &progress;
-        let catch_up = |feed| scope.spawn(move || catch_up(remote, feed, progress));
+        let catch_up = |feed| scope.spawn(move || catch_up(remote, feed, until_us, progress));
         let threads: Vec<_> = feeds.into_iter().map(catch_up).collect();
         let ended = threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("making rows failed"))?);
         ended.collect::<anyhow::Result<Vec<Feed>>>()
@@ -61,9 +62,9 @@ pub fn fill(remote: &Remote, plan: Plan) -> anyhow::Result<Filled> {
     Ok(Filled { feeds, rows, elapsed: started.elapsed() })
 }
 
-fn catch_up(remote: &Remote, mut feed: Feed, progress: &Mutex<Progress>) -> anyhow::Result<Feed> {
+fn catch_up(remote: &Remote, mut feed: Feed, until_us: i64, progress: &Mutex<Progress>) -> anyhow::Result<Feed> {
     let client = Client::new(remote);
-    while let Some(rows) = send_due(&client, &mut feed)? {
+    while let Some(rows) = send_due(&client, &mut feed, until_us)? {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.add(feed.sample(), feed.done_us(), rows);
     }
@@ -75,8 +76,9 @@ pub fn keep_sending(remote: &Remote, filled: Filled) -> anyhow::Result<()> {
     let client = Client::new(remote);
     let mut feeds = filled.feeds;
     loop {
+        let now_us = now_us();
         for feed in &mut feeds {
-            while send_due(&client, feed)?.is_some() {}
+            while send_due(&client, feed, now_us)?.is_some() {}
         }
         thread::sleep(LIVE_INTERVAL);
     }
@@ -103,8 +105,8 @@ fn last_row_us(client: &Client, sample: Sample) -> anyhow::Result<Option<i64>> {
 }
 
 /// One request with rows that are due; `None` when there are none.
-fn send_due(client: &Client, feed: &mut Feed) -> anyhow::Result<Option<u64>> {
-    let rows = feed.take(now_us(), REQUEST_ROWS);
+fn send_due(client: &Client, feed: &mut Feed, now_us: i64) -> anyhow::Result<Option<u64>> {
+    let rows = feed.take(now_us, REQUEST_ROWS);
     if rows.is_empty() {
         return Ok(None);
     }
