@@ -22,7 +22,7 @@ use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
 /// Rows of a decoded batch of one input; fewer where rows are long.
-const BATCH_ROWS_MAX: usize = if cfg!(test) { 7 } else { 8 << 10 };
+const BATCH_ROWS_MAX: usize = if cfg!(test) { 7 } else { 4 << 10 };
 /// An output file is cut once it has about so many bytes.
 const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Rows written between two looks at the throttle.

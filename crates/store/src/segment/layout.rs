@@ -37,7 +37,7 @@ pub const ROW_GROUP_ROWS: usize = if cfg!(test) { 100 } else { 256 << 10 };
 /// Encoded bytes of a row group at most: what its writer holds, and a scan that fetches all of its columns.
 const ROW_GROUP_BYTES: usize = 24 << 20;
 /// Rows of a data page: the grain of skipping. Tests use small grains so that few rows show every boundary.
-pub const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 16 << 10 };
+pub const PAGE_ROWS: usize = if cfg!(test) { 20 } else { 16 << 10 };
 /// Uncompressed bytes of a data page at most, for columns of long strings.
 const PAGE_BYTES: usize = 1 << 20;
 /// A dictionary page past this size makes the Parquet writer fall back to plain values.

@@ -19,6 +19,10 @@ pub const BLOCK_BYTES: usize = if cfg!(test) { 512 } else { 64 << 10 };
 /// Bytes gathered before a write, a multiple of the block.
 const WRITE_BYTES: usize = 16 * BLOCK_BYTES;
 
+/// Bytes after which they are made durable while writing goes on: one sync of a whole file would hold up the log's syncs on the
+/// same device for as long as it takes.
+const SYNC_BYTES: u64 = 4 << 20;
+
 /// The low half of xxh3-64.
 pub fn block_checksum(block: &[u8]) -> u32 {
     xxh3_64(block) as u32
@@ -33,6 +37,8 @@ pub struct Sink<'a> {
     /// Bytes not yet written; `written` is where they go.
     buffer: Vec<u8>,
     written: u64,
+    /// The part of `written` that is durable.
+    synced: u64,
     /// Bytes of `buffer` whose blocks are in `blocks`.
     summed: usize,
     blocks: Vec<u32>,
@@ -66,6 +72,7 @@ impl<'a> Sink<'a> {
             path: path.to_owned(),
             buffer: Vec::with_capacity(WRITE_BYTES),
             written: 0,
+            synced: 0,
             summed: 0,
             blocks: Vec::new(),
             whole: Xxh3::new(),
@@ -112,6 +119,12 @@ impl<'a> Sink<'a> {
         }
         self.whole.update(&self.buffer);
         self.written += self.buffer.len() as u64;
+        if self.written - self.synced >= SYNC_BYTES {
+            if let Some(file) = &self.file {
+                file.sync_data()?;
+            }
+            self.synced = self.written;
+        }
         self.summed = 0;
         self.buffer.clear();
         Ok(())
