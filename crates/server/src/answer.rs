@@ -1,0 +1,171 @@
+//! Answers on the wire: JSON, NDJSON, CSV and Parquet, chosen by `Accept`, with an `ETag` over what is deterministic.
+//!
+//! Not here: what is in an answer (`engine`, `query`).
+
+mod columnar;
+mod csv;
+mod json;
+
+use axum::body::Bytes;
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use tidewater_engine::QueryReply;
+use tidewater_model::query::{Dimension, Query};
+
+use crate::problem::Problem;
+
+pub use json::{Shape, write_cell, write_string};
+
+/// Parquet's registered media type.
+pub const PARQUET: &str = "application/vnd.apache.parquet";
+/// Newline-delimited JSON.
+pub const NDJSON: &str = "application/x-ndjson";
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// A wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// The JSON object of API.md.
+    Json,
+    /// One JSON object a row.
+    Ndjson,
+    /// A header row, then rows (RFC 4180).
+    Csv,
+    /// One row group.
+    Parquet,
+}
+
+impl Wire {
+    /// The first format of `Accept` that is known, by its quality; JSON where nothing is asked for.
+    pub fn negotiate(headers: &HeaderMap) -> Result<Self, Problem> {
+        let Some(accept) = headers.get(ACCEPT) else { return Ok(Wire::Json) };
+        let text = accept.to_str().unwrap_or("");
+        let mut best: Option<(f32, Wire)> = None;
+        for part in text.split(',') {
+            let mut fields = part.split(';').map(str::trim);
+            let wire = match fields.next().unwrap_or("").to_ascii_lowercase().as_str() {
+                "application/json" | "application/*" | "*/*" | "" => Wire::Json,
+                NDJSON | "application/ndjson" | "application/jsonl" => Wire::Ndjson,
+                "text/csv" | "text/*" => Wire::Csv,
+                PARQUET => Wire::Parquet,
+                _ => continue,
+            };
+            let quality =
+                fields.find_map(|field| field.strip_prefix("q=")).and_then(|q| q.parse().ok()).unwrap_or(1.0);
+            if quality > 0.0 && best.is_none_or(|(most, _)| quality > most) {
+                best = Some((quality, wire));
+            }
+        }
+        best.map(|(_, wire)| wire).ok_or_else(|| {
+            let detail = format!("answers come as application/json, {NDJSON}, text/csv or {PARQUET}");
+            Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail).at("Accept")
+        })
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Wire::Json => "application/json",
+            Wire::Ndjson => NDJSON,
+            Wire::Csv => "text/csv; charset=utf-8",
+            Wire::Parquet => PARQUET,
+        }
+    }
+}
+
+/// Names of an answer's columns, dimensions first.
+pub(crate) fn column_names(query: &Query) -> Vec<String> {
+    let dimensions = query.dimensions.iter().map(|dimension| match dimension {
+        Dimension::Time(_) => "time".to_owned(),
+        Dimension::Column(column) => query.dataset.display(column),
+    });
+    dimensions.chain(query.metrics.iter().map(|metric| metric.name.clone())).collect()
+}
+
+/// An answer as JSON, without a response around it: for batches.
+pub fn to_json(reply: &QueryReply) -> Vec<u8> {
+    json::answer(reply).body
+}
+
+/// The whole response, or 304 where the caller has this answer already.
+pub fn respond(reply: &QueryReply, wire: Wire, headers: &HeaderMap) -> Result<Response, Problem> {
+    let json = json::answer(reply);
+    let etag = format!("W/\"{:032x}\"", json.hash ^ wire as u128);
+    let mut response = if knows(headers, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let body = match wire {
+            Wire::Json => json.body,
+            Wire::Ndjson => json::lines(reply),
+            Wire::Csv => csv::table(reply)?,
+            Wire::Parquet => columnar::parquet(reply)?,
+        };
+        let mut response = Bytes::from(body).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire.media_type()));
+        response
+    };
+    let set = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&etag) {
+        set.insert(ETAG, value);
+    }
+    set.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    set.insert(VARY, HeaderValue::from_static("Accept, Authorization"));
+    set.insert(X_CACHE, HeaderValue::from_static("miss"));
+    let timing = format!("query;dur={:.3}", reply.elapsed.as_secs_f64() * 1e3);
+    if let Ok(value) = HeaderValue::from_str(&timing) {
+        set.insert(SERVER_TIMING, value);
+    }
+    Ok(response)
+}
+
+/// RFC 9110 13.1.2: weak comparison against a list of tags.
+fn knows(headers: &HeaderMap, etag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let wanted = opaque(etag);
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .any(|tag| tag.trim() == "*" || opaque(tag) == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn accept_is_read_by_quality() {
+        let cases = [
+            ("text/csv", Some(Wire::Csv)),
+            ("*/*", Some(Wire::Json)),
+            ("text/html, text/csv;q=0.5, application/json;q=0.9", Some(Wire::Json)),
+            ("application/vnd.apache.parquet", Some(Wire::Parquet)),
+            ("application/x-ndjson;q=1", Some(Wire::Ndjson)),
+            ("image/png", None),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(Wire::negotiate(&headers(ACCEPT, accept)).ok(), expected, "{accept}");
+        }
+        assert_eq!(Wire::negotiate(&HeaderMap::new()).ok(), Some(Wire::Json));
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        for (value, expected) in [
+            ("\"abc\"", true),
+            ("W/\"abc\"", true),
+            ("\"x\", W/\"abc\"", true),
+            ("*", true),
+            ("\"ab\"", false),
+        ] {
+            assert_eq!(knows(&headers(IF_NONE_MATCH, value), "W/\"abc\""), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Answers as JSON, written by hand: an answer of ten thousand rows is mostly numbers, and those go straight from their
+//! cells into the buffer.
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+use tidewater_engine::QueryReply;
+use tidewater_model::money;
+use tidewater_model::query::{Format, Numbers, normalised};
+use tidewater_model::time::{Timestamp, Zone, format_rfc3339};
+use tidewater_query::{AnswerRow, Cell, Explain};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::column_names;
+
+/// How cells are written.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Large numbers as numbers or as text.
+    pub numbers: Numbers,
+    /// The zone of instants.
+    pub zone: Zone,
+}
+
+/// An answer and the hash of its deterministic parts.
+pub(super) struct Written {
+    pub body: Vec<u8>,
+    pub hash: u128,
+}
+
+pub(super) fn answer(reply: &QueryReply) -> Written {
+    let shape = Shape { numbers: reply.request.numbers, zone: reply.query.zone.clone() };
+    let names: Vec<String> = column_names(&reply.query).iter().map(|name| string(name)).collect();
+    let rows_writer = RowsWriter { shape: &shape, format: reply.request.format, names: &names };
+    let mut out = Vec::with_capacity(512 + reply.page.rows.len() * 64);
+    let mut hash = Xxh3::new();
+    out.extend_from_slice(b"{\"results\":");
+    rows_writer.rows(&reply.page.rows, &mut out);
+    if let Some(totals) = &reply.facts.totals {
+        out.extend_from_slice(b",\"totals\":");
+        rows_writer.totals(totals, reply.query.dimensions.len(), &mut out);
+    }
+    if let Some(comparison) = &reply.page.comparison {
+        out.extend_from_slice(b",\"comparison\":");
+        rows_writer.rows(comparison, &mut out);
+    }
+    hash.update(&out);
+    let query = normalised(&reply.query).to_string();
+    hash.update(query.as_bytes());
+    hash.update(reply.version.to_string().as_bytes());
+    hash.update(&reply.facts.total_rows.to_le_bytes());
+    out.extend_from_slice(b",\"meta\":");
+    out.extend_from_slice(meta(reply).to_string().as_bytes());
+    out.extend_from_slice(b",\"query\":");
+    out.extend_from_slice(query.as_bytes());
+    out.push(b'}');
+    Written { body: out, hash: hash.digest128() }
+}
+
+/// One object a line.
+pub(super) fn lines(reply: &QueryReply) -> Vec<u8> {
+    let shape = Shape { numbers: reply.request.numbers, zone: reply.query.zone.clone() };
+    let names: Vec<String> = column_names(&reply.query).iter().map(|name| string(name)).collect();
+    let writer = RowsWriter { shape: &shape, format: Format::Objects, names: &names };
+    let mut out = Vec::with_capacity(reply.page.rows.len() * 64);
+    for row in &reply.page.rows {
+        writer.row(row, &mut out);
+        out.push(b'\n');
+    }
+    out
+}
+
+fn meta(reply: &QueryReply) -> Value {
+    let facts = &reply.facts;
+    let include = reply.query.include;
+    let mut meta = json!({
+        "version": reply.version.to_string(),
+        "as_of": reply.as_of.to_string(),
+        "next_cursor": reply.next_cursor,
+        "exact": facts.quality.iter().map(|quality| quality.exact).collect::<Vec<_>>(),
+        "relative_error": facts.quality.iter().map(|quality| number(quality.relative_error)).collect::<Vec<_>>(),
+        "source": facts.source,
+        "rows_scanned": facts.rows_scanned,
+        "bytes_scanned": facts.bytes_scanned,
+        "elapsed_ms": milliseconds(reply.elapsed),
+    });
+    let Some(members) = meta.as_object_mut() else { return meta };
+    if include.total_rows {
+        members.insert("total_rows".to_owned(), Value::from(facts.total_rows));
+    }
+    if let Some(from) = facts.covered_from {
+        members.insert("covered_from".to_owned(), Value::from(from.to_string()));
+    }
+    if let Some(explain) = facts.explain.as_ref().filter(|_| include.explain) {
+        members.insert("explain".to_owned(), explained(explain));
+    }
+    meta
+}
+
+fn explained(explain: &Explain) -> Value {
+    json!({
+        "units": explain.units,
+        "units_skipped": explain.units_skipped,
+        "morsels": explain.morsels,
+        "columns": explain.columns,
+        "measures": explain.measures,
+        "grouping": explain.grouping,
+        "groups": explain.groups,
+        "threads": explain.threads,
+        "passes": explain.passes,
+        "plan_ms": milliseconds(explain.plan_time),
+        "scan_ms": milliseconds(explain.scan_time),
+        "merge_ms": milliseconds(explain.merge_time),
+        "finish_ms": milliseconds(explain.finish_time),
+        "memory_bytes_peak": explain.memory_bytes_peak,
+    })
+}
+
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Whole numbers without a fraction: an error bound of 0 reads better than 0.0.
+fn number(value: f64) -> Value {
+    if value == 0.0 { Value::from(0) } else { Value::from(value) }
+}
+
+struct RowsWriter<'a> {
+    shape: &'a Shape,
+    format: Format,
+    /// Names of all columns as JSON strings.
+    names: &'a [String],
+}
+
+impl RowsWriter<'_> {
+    fn rows(&self, rows: &[AnswerRow], out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (index, row) in rows.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            self.row(row, out);
+        }
+        out.push(b']');
+    }
+
+    fn row(&self, row: &AnswerRow, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Rows => {
+                out.extend_from_slice(b"{\"dimensions\":");
+                self.list(&row.dimensions, out);
+                out.extend_from_slice(b",\"metrics\":");
+                self.list(&row.metrics, out);
+                out.push(b'}');
+            }
+            Format::Objects => self.object(self.names, row.dimensions.iter().chain(&row.metrics), out),
+        }
+    }
+
+    fn totals(&self, totals: &[Cell], dimensions: usize, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Rows => self.list(totals, out),
+            Format::Objects => self.object(&self.names[dimensions..], totals.iter(), out),
+        }
+    }
+
+    fn list(&self, cells: &[Cell], out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (index, cell) in cells.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_cell(cell, self.shape, out);
+        }
+        out.push(b']');
+    }
+
+    fn object<'c>(&self, names: &[String], cells: impl Iterator<Item = &'c Cell>, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (index, (name, cell)) in names.iter().zip(cells).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(name.as_bytes());
+            out.push(b':');
+            write_cell(cell, self.shape, out);
+        }
+        out.push(b'}');
+    }
+}
+
+/// Writes one value.
+pub fn write_cell(cell: &Cell, shape: &Shape, out: &mut Vec<u8>) {
+    let as_text = shape.numbers == Numbers::String;
+    match cell {
+        Cell::Null => out.extend_from_slice(b"null"),
+        Cell::Bool(true) => out.extend_from_slice(b"true"),
+        Cell::Bool(false) => out.extend_from_slice(b"false"),
+        Cell::Int(value) => quoted(as_text, out, |out| match i64::try_from(*value) {
+            Ok(value) => put(out, format_args!("{value}")),
+            Err(_) => put(out, format_args!("{value}")),
+        }),
+        // Rust's shortest form that reads back is a JSON number for every finite double.
+        Cell::Float(value) if value.is_finite() => put(out, format_args!("{value:?}")),
+        Cell::Float(_) => out.extend_from_slice(b"null"),
+        Cell::Money(units) => {
+            quoted(as_text, out, |out| out.extend_from_slice(money::format(*units).as_bytes()))
+        }
+        Cell::Text(text) => write_string(text, out),
+        Cell::Time(time) => write_time(*time, &shape.zone, out),
+        Cell::Bucket(_, label) => write_string(label, out),
+        Cell::List(items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_string(item, out);
+            }
+            out.push(b']');
+        }
+        Cell::Map(entries) => {
+            out.push(b'{');
+            for (index, (key, value)) in entries.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_string(key, out);
+                out.push(b':');
+                write_string(value, out);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+fn write_time(time: Timestamp, zone: &Zone, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(format_rfc3339(time, zone).as_bytes());
+    out.push(b'"');
+}
+
+fn quoted(as_text: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    if as_text {
+        out.push(b'"');
+    }
+    write(out);
+    if as_text {
+        out.push(b'"');
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to a Vec cannot fail");
+}
+
+fn string(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// Writes a JSON string.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(string(text).as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn cells_keep_every_digit() {
+        let text = |value: &str| Cell::Text(Arc::from(value));
+        let cases: &[(Cell, &str, &str)] = &[
+            (Cell::Null, "null", "null"),
+            (Cell::Bool(true), "true", "true"),
+            (Cell::Int(-7), "-7", "\"-7\""),
+            (Cell::Int(i128::from(i64::MAX) * 10), "92233720368547758070", "\"92233720368547758070\""),
+            (Cell::Float(0.1), "0.1", "0.1"),
+            (Cell::Float(1e300), "1e300", "1e300"),
+            (Cell::Float(-2.5e-9), "-2.5e-9", "-2.5e-9"),
+            (Cell::Float(f64::NAN), "null", "null"),
+            (Cell::Money(12_345_678_901_234_567_891), "12345678901.234567891", "\"12345678901.234567891\""),
+            (text("plain"), "\"plain\"", "\"plain\""),
+            (text("a\"b\\\n\u{1}é"), "\"a\\\"b\\\\\\n\\u0001é\"", "\"a\\\"b\\\\\\n\\u0001é\""),
+            (Cell::Time(Timestamp(0)), "\"1970-01-01T00:00:00Z\"", "\"1970-01-01T00:00:00Z\""),
+            (Cell::List(vec![Arc::from("a"), Arc::from("b")]), "[\"a\",\"b\"]", "[\"a\",\"b\"]"),
+            (Cell::Map(vec![(Arc::from("k"), Arc::from("v"))]), "{\"k\":\"v\"}", "{\"k\":\"v\"}"),
+        ];
+        for (cell, number, string) in cases {
+            for (numbers, expected) in [(Numbers::Number, number), (Numbers::String, string)] {
+                let mut out = Vec::new();
+                write_cell(cell, &Shape { numbers, zone: Zone::utc() }, &mut out);
+                assert_eq!(&String::from_utf8_lossy(&out), expected, "{cell:?}");
+            }
+        }
+    }
+}

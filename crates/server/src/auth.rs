@@ -1,0 +1,157 @@
+//! Who is calling, what they may do, and whose rows they mean.
+//!
+//! Handlers take [`Ingests`], [`Asks`] or [`Administers`]: a route without one of them needs no credential, and the types keep
+//! a route from forgetting its check. Not here: how keys are stored (`engine::keys`).
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use tidewater_engine::{Grant, Refusal, Scope, default_project};
+use tidewater_model::names::ProjectName;
+
+use crate::app::AppState;
+use crate::problem::Problem;
+
+/// The header that names a project.
+const X_PROJECT: &str = "x-project";
+/// The header that carries a key where `Authorization` is taken.
+const X_API_KEY: &str = "x-api-key";
+
+/// A verified caller.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    grant: Grant,
+    /// `?project=`.
+    query_project: Option<String>,
+    /// `X-Project`.
+    header_project: Option<String>,
+}
+
+/// A caller that may send rows.
+pub struct Ingests(pub Caller);
+/// A caller that may ask.
+pub struct Asks(pub Caller);
+/// A caller that may administer.
+pub struct Administers(pub Caller);
+
+impl Caller {
+    /// Whose rows the request means: `?project=`, then the body, then `X-Project`, then the key's own project or `default`. A key
+    /// that is bound to one project may name no other, in any of these places.
+    pub fn project(&self, body: Option<&ProjectName>) -> Result<ProjectName, Problem> {
+        let named = |name: &Option<String>, field: &'static str| {
+            let parsed = name.as_deref().map(ProjectName::new).transpose();
+            parsed.map_err(|error| Problem::bad_request("invalid_name", error.to_string()).at(field))
+        };
+        let places = [
+            named(&self.query_project, "project")?,
+            body.cloned(),
+            named(&self.header_project, "X-Project")?,
+        ];
+        if let Some(own) = &self.grant.project {
+            let other = places.iter().flatten().find(|place| *place != own);
+            return match other {
+                None => Ok(own.clone()),
+                Some(other) => Err(wrong_project(other)),
+            };
+        }
+        Ok(places.into_iter().flatten().next().unwrap_or_else(default_project))
+    }
+
+    /// The one project the key is bound to; none for all.
+    pub fn own_project(&self) -> Option<&ProjectName> {
+        self.grant.project.as_ref()
+    }
+
+    /// The project the caller sees where none is named: its own, or all.
+    pub fn visible(&self) -> Result<Option<ProjectName>, Problem> {
+        match (&self.grant.project, &self.query_project, &self.header_project) {
+            (None, None, None) => Ok(None),
+            _ => self.project(None).map(Some),
+        }
+    }
+
+    fn require(self, scope: Scope) -> Result<Self, Problem> {
+        if self.grant.key.allows(scope) {
+            return Ok(self);
+        }
+        let detail = format!("this key does not have the scope '{scope}'");
+        Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail))
+    }
+}
+
+fn wrong_project(other: &ProjectName) -> Problem {
+    let detail = format!("this key belongs to another project than '{other}'");
+    Problem::new(StatusCode::FORBIDDEN, "wrong_project", detail)
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let secret = secret(&parts.headers)?;
+        let grant = app.engine.keys().verify(secret, app.engine.now()).map_err(refused)?;
+        let query_project = parts.uri.query().and_then(query_project);
+        let header_project = match parts.headers.get(X_PROJECT).map(|value| value.to_str()) {
+            None => None,
+            Some(Ok(name)) => Some(name.to_owned()),
+            Some(Err(_)) => {
+                return Err(
+                    Problem::bad_request("invalid_name", "X-Project is not plain text").at("X-Project")
+                );
+            }
+        };
+        let caller = Caller { grant, query_project, header_project };
+        // Every route refuses a foreign project in the request line and headers, also those that would not look at it.
+        caller.project(None)?;
+        Ok(caller)
+    }
+}
+
+fn secret(headers: &HeaderMap) -> Result<&str, Problem> {
+    let unauthorized = |code, detail: &str| Problem::new(StatusCode::UNAUTHORIZED, code, detail);
+    if let Some(value) = headers.get(AUTHORIZATION) {
+        let token = value.to_str().ok().and_then(|text| text.split_once(' '));
+        return match token {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+                Ok(token.trim())
+            }
+            _ => Err(unauthorized("invalid_credentials", "the Authorization header must be 'Bearer KEY'")),
+        };
+    }
+    match headers.get(X_API_KEY).map(|value| value.to_str()) {
+        Some(Ok(key)) if !key.trim().is_empty() => Ok(key.trim()),
+        Some(_) => Err(unauthorized("invalid_credentials", "the X-API-Key header holds no key")),
+        None => {
+            Err(unauthorized("missing_credentials", "send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"))
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let (code, detail) = match refusal {
+        Refusal::Unknown => ("invalid_credentials", "this key is not known here; it may have been revoked"),
+        Refusal::Expired => ("expired_credentials", "this key has expired"),
+    };
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+}
+
+/// The `project` parameter of a query string. Names need no escapes, so a value with one is refused later as a name.
+fn query_project(query: &str) -> Option<String> {
+    query.split('&').find_map(|pair| pair.strip_prefix("project=")).map(str::to_owned)
+}
+
+macro_rules! scoped {
+    ($($extractor:ident => $scope:expr),*) => {$(
+        impl FromRequestParts<AppState> for $extractor {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+                let caller = Caller::from_request_parts(parts, app).await?;
+                caller.require($scope).map($extractor)
+            }
+        }
+    )*};
+}
+
+scoped!(Ingests => Scope::Ingest, Asks => Scope::Query, Administers => Scope::Admin);

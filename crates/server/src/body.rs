@@ -1,0 +1,226 @@
+//! Request bodies and URL parameters: reading them within their limits, and what is wrong where they do not read.
+//!
+//! Not here: rows in a body (`decode`).
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, Request};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tidewater_decode::{DecodeError, Encoding, decompress};
+use tidewater_engine::{EngineError, Permit};
+
+use crate::app::AppState;
+use crate::problem::Problem;
+
+/// Bytes of a JSON body that is not rows (questions, definitions, keys), decompressed. The largest sensible one is a question
+/// with thousands of filter values.
+const JSON_BODY_BYTES_MAX: usize = 2 << 20;
+/// First reservation for a body whose length is not declared, in bytes.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+/// A JSON body of any shape.
+pub struct JsonBody(pub Value);
+
+/// The bytes of a JSON body, for readers that keep the order of members.
+pub struct TextBody(pub Bytes);
+
+impl FromRequest<AppState> for TextBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
+        let media_type = media_type(request.headers());
+        let is_json =
+            media_type.as_deref().is_none_or(|name| name == "application/json" || name.ends_with("+json"));
+        if !is_json {
+            let detail =
+                format!("this route takes application/json, not '{}'", media_type.unwrap_or_default());
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+                .at("Content-Type"));
+        }
+        let encoding = content_encoding(request.headers())?;
+        let limit = JSON_BODY_BYTES_MAX;
+        let idle = Duration::from_millis(app.config.server.body_idle_ms);
+        let mut permit = app.engine.admit(0)?;
+        let body = read(request.into_body(), limit as u64, idle, &mut permit).await?;
+        let body = decompress(encoding, &body, limit).map_err(|error| decode_problem(&error))?;
+        Ok(TextBody(body))
+    }
+}
+
+impl FromRequest<AppState> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
+        let TextBody(body) = TextBody::from_request(request, app).await?;
+        if body.is_empty() {
+            return Err(Problem::bad_request("empty_body", "the body is empty; send a JSON object"));
+        }
+        let json = serde_json::from_slice(&body);
+        json.map(JsonBody)
+            .map_err(|error| Problem::bad_request("invalid_json", format!("the body is not JSON: {error}")))
+    }
+}
+
+/// Gives a JSON object the shape of `T`.
+pub fn from_json<T: DeserializeOwned>(json: Value) -> Result<T, Problem> {
+    serde_json::from_value(json).map_err(|error| {
+        let text = error.to_string();
+        let code = if text.starts_with("unknown field") {
+            "unknown_field"
+        } else if text.starts_with("missing field") {
+            "missing_field"
+        } else {
+            "invalid_value"
+        };
+        let field = text.split('`').nth(1).filter(|_| code != "invalid_value").map(str::to_owned);
+        Problem { field, ..Problem::bad_request(code, format!("the body does not fit: {text}")) }
+    })
+}
+
+/// The media type without its parameters, in lower case.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// How the body is packed.
+pub fn content_encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
+    value.to_str().ok().and_then(Encoding::parse).ok_or_else(|| {
+        let detail = "bodies may be packed with gzip or zstd, or not at all";
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail)
+            .at("Content-Encoding")
+    })
+}
+
+/// Reads a body of at most `limit` bytes; every byte is covered by the permit before it is kept.
+pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permit) -> Result<Bytes, Problem> {
+    let full = |_| {
+        Problem::from(EngineError::Overloaded {
+            what: "too many bytes of requests are in memory",
+            retry_after_s: 1,
+        })
+    };
+    let declared = body.size_hint().exact();
+    if declared.is_some_and(|bytes| bytes > limit) {
+        return Err(too_large(limit));
+    }
+    permit.cover(declared.unwrap_or(CHUNK_BYTES)).map_err(full)?;
+    let mut first = Bytes::new();
+    let mut rest: Vec<u8> = Vec::new();
+    loop {
+        let frame = tokio::time::timeout(idle, poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
+            .await
+            .map_err(|_| {
+                let detail = "the body stopped arriving; send it again";
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+            })?;
+        let data = match frame {
+            None => break,
+            Some(Err(_)) => {
+                return Err(Problem::bad_request("incomplete_body", "the connection ended inside the body"));
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => data,
+                Err(_trailers) => continue,
+            },
+        };
+        let so_far = (first.len() + rest.len() + data.len()) as u64;
+        if so_far > limit {
+            return Err(too_large(limit));
+        }
+        permit.cover(so_far).map_err(full)?;
+        // A small body is one frame, which is kept as it is.
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.reserve(declared.unwrap_or(so_far * 2) as usize);
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { Bytes::from(rest) })
+}
+
+fn too_large(limit: u64) -> Problem {
+    let detail = format!("the body is longer than {limit} bytes (decompressed); send fewer rows at a time");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+}
+
+/// A body that does not read as a whole.
+pub fn decode_problem(error: &DecodeError) -> Problem {
+    let status = if error.is_too_large() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+    Problem {
+        field: error.field().map(str::to_owned),
+        ..Problem::new(status, error.code(), error.to_string())
+    }
+}
+
+/// The decoded pairs of a query string.
+pub fn url_parameters(query: &str) -> Result<Vec<(String, String)>, Problem> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((unescape(name)?, unescape(value)?))
+        })
+        .collect()
+}
+
+/// `application/x-www-form-urlencoded`, as the URL standard reads it.
+fn unescape(text: &str) -> Result<String, Problem> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        match byte {
+            b'+' => bytes.push(b' '),
+            b'%' => match tail.get(..2).and_then(hex_pair) {
+                Some(value) => {
+                    bytes.push(value);
+                    rest = &tail[2..];
+                }
+                None => bytes.push(b'%'),
+            },
+            other => bytes.push(*other),
+        }
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| Problem::bad_request("invalid_utf8", "the URL holds bytes that are not UTF-8"))
+}
+
+fn hex_pair(pair: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_parameters_are_unescaped() {
+        let cases: &[(&str, &[(&str, &str)])] = &[
+            ("", &[]),
+            ("a=1&b=x%20y+z", &[("a", "1"), ("b", "x y z")]),
+            ("q=%7B%22a%22%3A1%7D", &[("q", "{\"a\":1}")]),
+            ("a", &[("a", "")]),
+            ("a=100%", &[("a", "100%")]),
+        ];
+        for (query, expected) in cases {
+            let pairs = url_parameters(query).expect("they read");
+            let pairs: Vec<(&str, &str)> =
+                pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(&pairs, expected, "{query}");
+        }
+        assert!(url_parameters("a=%FF").is_err());
+    }
+}

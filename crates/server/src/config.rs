@@ -1,0 +1,56 @@
+//! Configuration: defaults < `tidewater.toml` < `TIDEWATER_SECTION__FIELD` < flags. One file per concern below.
+//!
+//! Not here: what the limits do (`engine`, `store`), flags (`main`).
+
+mod auth;
+mod ingest;
+mod load;
+mod log;
+mod query;
+mod server;
+mod store;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tidewater_model::schema::DatasetDefinition;
+
+pub use auth::AuthConfig;
+pub use ingest::IngestConfig;
+pub use load::{Sources, load};
+pub use log::{LogConfig, LogFormat};
+pub use query::QueryConfig;
+pub use server::ServerConfig;
+pub use store::StoreSection;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// HTTP.
+    pub server: ServerConfig,
+    /// The embedded store.
+    pub store: StoreSection,
+    /// Questions.
+    pub query: QueryConfig,
+    /// Rows coming in.
+    pub ingest: IngestConfig,
+    /// Log lines.
+    pub log: LogConfig,
+    /// Credentials.
+    pub auth: AuthConfig,
+    /// Datasets to create or widen at start, as `PUT /api/v1/datasets/NAME` would.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub datasets: BTreeMap<String, DatasetDefinition>,
+}
+
+impl Config {
+    /// The configuration as TOML, without secrets: what `serve --print-config` shows.
+    pub fn print(&self) -> Result<String, toml::ser::Error> {
+        let mut shown = self.clone();
+        if !shown.auth.admin_key.is_empty() {
+            "(set)".clone_into(&mut shown.auth.admin_key);
+        }
+        toml::to_string_pretty(&shown)
+    }
+}

@@ -1,0 +1,100 @@
+//! The `tidewater` binary: a server, and the commands around it.
+//!
+//! Here: arguments and which verb runs. Not here: what verbs do (`serve`, `cli`).
+
+mod answer;
+mod app;
+mod auth;
+mod body;
+mod cli;
+mod config;
+mod exposition;
+mod logging;
+mod metrics;
+mod observe;
+mod openapi;
+mod problem;
+mod router;
+mod routes;
+mod serve;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use config::{Config, Sources};
+
+// Ingest and queries allocate and free in bursts on several threads, where the system allocator holds memory back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Tidewater takes in events, traces and metrics, and answers questions about them in milli-seconds.
+#[derive(Debug, Parser)]
+#[command(name = "tidewater", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs the server.
+    #[command(after_help = "Examples:\n  tidewater serve --data ./data --listen 0.0.0.0:8080\n  \
+        TIDEWATER_ADMIN_KEY=secret tidewater serve\n  tidewater serve --config prod.toml --print-config")]
+    Serve(ServeArguments),
+    #[command(flatten)]
+    Other(cli::Command),
+}
+
+/// Arguments of `serve`. Everything else is set in `tidewater.toml` or by `TIDEWATER_SECTION__FIELD`.
+#[derive(Debug, Args)]
+struct ServeArguments {
+    /// The data folder; made where it is not there.
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Where to listen.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// The configuration file; `tidewater.toml` where it exists.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints the configuration that results from defaults, file, environment and flags, and exits.
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl ServeArguments {
+    fn config(&self) -> anyhow::Result<Config> {
+        let text = |value: &Option<String>| value.clone().map(toml::Value::String);
+        let flags = [("store", "data_dir", text(&self.data)), ("server", "listen", text(&self.listen))];
+        let flags =
+            flags.into_iter().filter_map(|(section, field, value)| Some((section, field, value?))).collect();
+        let environment = std::env::vars().filter(|(name, _)| name.starts_with("TIDEWATER_")).collect();
+        Ok(config::load(&Sources { file: self.config.clone(), environment, flags })?)
+    }
+
+    #[expect(
+        clippy::print_stdout,
+        reason = "the configuration and the first key are what the caller asked for"
+    )]
+    fn run(&self) -> anyhow::Result<()> {
+        let config = self.config()?;
+        if self.print_config {
+            print!("{}", config.print()?);
+            return Ok(());
+        }
+        serve::run(config, |started| {
+            println!("tidewater listens on http://{}", started.address);
+            if let Some(key) = &started.admin_key {
+                println!("admin key, shown only now: {key}");
+            }
+        })
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().verb {
+        Verb::Serve(arguments) => arguments.run(),
+        Verb::Other(command) => command.run(),
+    }
+}

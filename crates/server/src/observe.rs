@@ -1,0 +1,97 @@
+//! Around every request: its id, its counters, its one log line, and the body of its problem.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::app::AppState;
+use crate::problem::Problem;
+
+/// The header that carries a request's id, in and out.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id taken from a client: it is repeated in replies and logs.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// A request's id.
+#[derive(Clone, Debug)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The client's own id where it is short and plain, else a new one.
+    fn of(headers: &HeaderMap) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let given = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
+        match given {
+            Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => RequestId(Arc::from(id)),
+            _ => {
+                let count = NEXT.fetch_add(1, Ordering::Relaxed);
+                RequestId(Arc::from(format!("{:08x}-{count:08x}", process_id())))
+            }
+        }
+    }
+}
+
+/// Distinguishes ids of this process from those before a restart.
+fn process_id() -> u32 {
+    static ID: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *ID.get_or_init(|| getrandom::u32().unwrap_or_else(|_| std::process::id()))
+}
+
+/// The middleware.
+pub async fn observe(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::of(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).await;
+    let elapsed = started.elapsed();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    app.http.record(route, &method, response.status(), elapsed);
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        log(&problem, &id, &method, route);
+        response = problem.render(id.as_str());
+    } else {
+        tracing::debug!(
+            request_id = id.as_str(), %method, route, status = response.status().as_u16(),
+            elapsed_us = elapsed.as_micros() as u64, "request"
+        );
+    }
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    response
+}
+
+fn log(problem: &Problem, id: &RequestId, method: &Method, route: &str) {
+    let (request_id, status, code) = (id.as_str(), problem.status.as_u16(), problem.code);
+    match &problem.cause {
+        Some(cause) => tracing::error!(request_id, %method, route, status, code, cause, "request failed"),
+        None => {
+            tracing::debug!(request_id, %method, route, status, code, detail = problem.detail, "request refused")
+        }
+    }
+}
+
+/// What a panic in a handler becomes. The panic itself was logged by the hook of `serve`.
+pub fn panicked(_panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    Problem {
+        cause: Some("panic".to_owned()),
+        ..Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server failed on this request; the cause is in its log under this request id",
+        )
+    }
+    .into_response()
+}

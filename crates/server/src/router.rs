@@ -1,0 +1,77 @@
+//! The table of contents of the HTTP interface. Each handler's attribute holds its path, method and schemas; the extractor in its
+//! signature holds the scope it asks for (`auth`).
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::{Router, middleware};
+use tidewater_engine::Engine;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::{App, AppState};
+use crate::config::Config;
+use crate::metrics::HttpMetrics;
+use crate::observe::{observe, panicked};
+use crate::openapi;
+use crate::problem::Problem;
+use crate::routes::{admin, datasets, health, ingest, keys, page, query, rows};
+
+/// Every route with its state.
+pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Error> {
+    // One event a request is the hot path; its replies are too small to be worth compressing.
+    let small = OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(ingest::ingest)) //                  POST   /api/v1/ingest/{dataset}
+        .routes(routes!(health::live)) //                    GET    /health/live
+        .routes(routes!(health::ready)); //                  GET    /health/ready
+    let large = OpenApiRouter::new()
+        .routes(routes!(query::query, query::query_get)) //  POST   GET /api/v1/query
+        .routes(routes!(query::batch)) //                    POST   /api/v1/query/batch
+        .routes(routes!(rows::rows)) //                      POST   /api/v1/rows
+        .routes(routes!(rows::delete)) //                    POST   /api/v1/rows/delete
+        .routes(routes!(datasets::list)) //                  GET    /api/v1/datasets
+        .routes(routes!(datasets::get, datasets::put, datasets::drop)) // GET PUT DELETE /api/v1/datasets/{name}
+        .routes(routes!(datasets::projects)) //              GET    /api/v1/projects
+        .routes(routes!(ingest::rejects)) //                 GET    /api/v1/ingest/rejects
+        .routes(routes!(keys::list, keys::create)) //        GET    POST /api/v1/keys
+        .routes(routes!(keys::revoke)) //                    DELETE /api/v1/keys/{id}
+        .routes(routes!(admin::queries)) //                  GET    /api/v1/queries
+        .routes(routes!(admin::cancel)) //                   DELETE /api/v1/queries/{id}
+        .routes(routes!(admin::job)) //                      GET    /api/v1/jobs/{id}
+        .routes(routes!(admin::backup)) //                   POST   /api/v1/backup
+        .routes(routes!(admin::verify)) //                   GET    /api/v1/verify
+        .routes(routes!(admin::status)) //                   GET    /api/v1/status
+        .routes(routes!(health::metrics)) //                 GET    /metrics
+        .routes(routes!(openapi::serve)) //                  GET    /api/v1/openapi.json
+        .routes(routes!(page::page)) //                      GET    /
+        .layer(CompressionLayer::new());
+    let (router, document) = small.merge(large).split_for_parts();
+    let document = openapi::complete(document);
+    let app: AppState = Arc::new(App {
+        engine,
+        config,
+        http: HttpMetrics::new(document.paths.paths.keys().cloned()),
+        openapi: serde_json::to_vec(&document)?.into(),
+    });
+    Ok(router
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
+        .with_state(app))
+}
+
+async fn not_found() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing at this path; see /api/v1/openapi.json",
+    )
+}
+
+async fn wrong_method() -> Problem {
+    let detail = "this path does not have this method; see /api/v1/openapi.json";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}

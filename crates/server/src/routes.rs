@@ -1,0 +1,10 @@
+//! The handlers, one file per group of routes. `router` says which path is whose.
+
+pub mod admin;
+pub mod datasets;
+pub mod health;
+pub mod ingest;
+pub mod keys;
+pub mod page;
+pub mod query;
+pub mod rows;

@@ -1,0 +1,98 @@
+//! Datasets: what columns and metrics there are. Projects: whose rows there are.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tidewater_engine::EngineError;
+use tidewater_model::names::check_name;
+use tidewater_model::schema::{Dataset, DatasetDefinition};
+
+use crate::app::AppState;
+use crate::auth::{Administers, Asks};
+use crate::body::TextBody;
+use crate::openapi::schema;
+use crate::problem::Problem;
+
+/// In a path a name that does not exist is 404; in a body it is 400.
+fn missing(error: EngineError) -> Problem {
+    let problem = Problem::from(error);
+    match problem.code {
+        "unknown_dataset" => Problem { status: StatusCode::NOT_FOUND, field: None, ..problem },
+        _ => problem,
+    }
+}
+
+fn to_json(dataset: &Dataset) -> Result<Value, Problem> {
+    let mut object = json!({ "name": &*dataset.name });
+    let definition = serde_json::to_value(&dataset.definition).map_err(|error| Problem::internal(&error))?;
+    if let (Some(object), Value::Object(definition)) = (object.as_object_mut(), definition) {
+        object.extend(definition);
+    }
+    Ok(object)
+}
+
+/// Every dataset with its definition and the number of rows the caller can see.
+#[utoipa::path(get, path = "/api/v1/datasets", tag = "datasets", responses((status = 200, body = schema::DatasetList)))]
+pub async fn list(State(app): State<AppState>, Asks(caller): Asks) -> Result<Json<Value>, Problem> {
+    let project = caller.visible()?;
+    let mut datasets = Vec::new();
+    for (dataset, rows) in app.engine.row_counts(project.as_ref()) {
+        let mut object = to_json(&dataset)?;
+        object["rows"] = Value::from(rows);
+        datasets.push(object);
+    }
+    Ok(Json(json!({ "datasets": datasets })))
+}
+
+/// One dataset's definition.
+#[utoipa::path(get, path = "/api/v1/datasets/{name}", tag = "datasets", params(("name" = String, Path)),
+    responses((status = 200, body = schema::Dataset)))]
+pub async fn get(
+    State(app): State<AppState>,
+    _caller: Asks,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let dataset = app.engine.dataset(&name).map_err(missing)?;
+    to_json(&dataset).map(Json)
+}
+
+/// Creates or widens a dataset. What the definition does not name stays.
+#[utoipa::path(put, path = "/api/v1/datasets/{name}", tag = "datasets", params(("name" = String, Path)),
+    request_body = schema::Definition,
+    responses((status = 200, body = schema::Dataset, description = "Widened."),
+        (status = 201, body = schema::Dataset, description = "Created.")))]
+pub async fn put(
+    State(app): State<AppState>,
+    _caller: Administers,
+    Path(name): Path<String>,
+    TextBody(body): TextBody,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    check_name(&name).map_err(|error| Problem::bad_request("invalid_name", error.to_string()))?;
+    let definition = DatasetDefinition::from_json(&body)?;
+    let (dataset, is_new) = app.engine.put_dataset(name, definition).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(to_json(&dataset)?)))
+}
+
+/// Drops a dataset with the rows of all projects.
+#[utoipa::path(delete, path = "/api/v1/datasets/{name}", tag = "datasets", params(("name" = String, Path)),
+    responses((status = 204, description = "Dropped.")))]
+pub async fn drop(
+    State(app): State<AppState>,
+    _caller: Administers,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.engine.drop_dataset(name).await.map_err(missing)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Projects that have rows and that the caller can see.
+#[utoipa::path(get, path = "/api/v1/projects", tag = "datasets", responses((status = 200, body = schema::ProjectList)))]
+pub async fn projects(State(app): State<AppState>, Asks(caller): Asks) -> Result<Json<Value>, Problem> {
+    let own = caller.visible()?;
+    let projects = app.engine.store().projects();
+    let visible = projects.iter().filter(|project| own.as_ref().is_none_or(|own| own == *project));
+    let names: Vec<&str> = visible.map(|project| project.as_str()).collect();
+    Ok(Json(json!({ "projects": names })))
+}

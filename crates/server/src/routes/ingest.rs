@@ -1,0 +1,183 @@
+//! Rows on their way in, and the latest that were refused.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, extract::RawQuery};
+use serde_json::{Map, Value, json};
+use tidewater_decode::{Format, Unknown};
+use tidewater_engine::{IngestReply, IngestRequest};
+use tidewater_model::limits::IDEMPOTENCY_TOKEN_BYTES_MAX;
+
+use crate::app::AppState;
+use crate::auth::{Administers, Ingests};
+use crate::body::{content_encoding, media_type, read, url_parameters};
+use crate::openapi::schema;
+use crate::problem::Problem;
+
+/// Refused rows in one reply of `GET /api/v1/ingest/rejects`.
+const REJECTS_MAX: usize = 1_000;
+
+/// Stores rows. The reply is sent when they are durable.
+#[utoipa::path(post, path = "/api/v1/ingest/{dataset}", tag = "ingest",
+    params(("dataset" = String, Path),
+        ("unknown" = Option<String>, Query, description = "`reject` (default), `ignore` or `props`."),
+        ("project" = Option<String>, Query, description = "Whose rows, for a key of all projects."),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body stores once.")),
+    request_body(description = "Rows: an object, an array of objects, lines, CSV with a header row, or Parquet.",
+        content((schema::Row = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.parquet"))),
+    responses((status = 200, body = schema::IngestReply)))]
+pub async fn ingest(
+    State(app): State<AppState>,
+    Ingests(caller): Ingests,
+    Path(dataset): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let project = caller.project(None)?;
+    let format = format(request.headers())?;
+    let encoding = content_encoding(request.headers())?;
+    let token = idempotency_key(request.headers())?;
+    let unknown = unknown_columns(request.uri().query())?;
+    let mut permit = app.engine.admit(0)?;
+    let server = &app.config.server;
+    let idle = std::time::Duration::from_millis(server.body_idle_ms);
+    let body = read(request.into_body(), server.body_bytes_max, idle, &mut permit).await?;
+    let request = IngestRequest { dataset, project, format, encoding, body, unknown, token, permit };
+    let reply = app.engine.ingest(request).await.map_err(|error| {
+        let problem = Problem::from(error);
+        match problem.code {
+            // The name stands in the path.
+            "unknown_dataset" => Problem { status: StatusCode::NOT_FOUND, field: None, ..problem },
+            _ => problem,
+        }
+    })?;
+    respond(&reply)
+}
+
+fn format(headers: &HeaderMap) -> Result<Format, Problem> {
+    let media_type = media_type(headers);
+    media_type.as_deref().and_then(Format::from_media_type).ok_or_else(|| {
+        let known = "application/json, application/x-ndjson, text/csv or application/vnd.apache.parquet";
+        let detail = match media_type {
+            Some(other) => {
+                format!("rows come as {known}, not as '{}'", tidewater_model::names::excerpt(&other))
+            }
+            None => format!("say with Content-Type how the rows are written: {known}"),
+        };
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail).at("Content-Type")
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(token) if !token.is_empty() && token.len() <= IDEMPOTENCY_TOKEN_BYTES_MAX => {
+            Ok(Some(token.to_owned()))
+        }
+        _ => {
+            let detail = format!("an Idempotency-Key is 1 to {IDEMPOTENCY_TOKEN_BYTES_MAX} plain characters");
+            Err(Problem::bad_request("invalid_idempotency_key", detail).at("Idempotency-Key"))
+        }
+    }
+}
+
+fn unknown_columns(query: Option<&str>) -> Result<Unknown, Problem> {
+    let Some(query) = query else { return Ok(Unknown::Reject) };
+    let mut unknown = Unknown::Reject;
+    for (name, value) in url_parameters(query)? {
+        match (name.as_str(), value.as_str()) {
+            ("unknown", "reject") => unknown = Unknown::Reject,
+            ("unknown", "ignore") => unknown = Unknown::Ignore,
+            ("unknown", "props") => unknown = Unknown::Props,
+            ("unknown", other) => {
+                let detail = format!(
+                    "'unknown' must be reject, ignore or props, not '{}'",
+                    tidewater_model::names::excerpt(other)
+                );
+                return Err(Problem::bad_request("invalid_value", detail).at("unknown"));
+            }
+            ("project", _) => {}
+            (other, _) => {
+                let other = tidewater_model::names::excerpt(other);
+                let detail = format!("unknown parameter '{other}'; known: unknown, project");
+                return Err(Problem::bad_request("unknown_parameter", detail).at(other));
+            }
+        }
+    }
+    Ok(unknown)
+}
+
+fn respond(reply: &IngestReply) -> Result<Response, Problem> {
+    if reply.is_refused() {
+        let detail = format!("all {} rows were refused; 'errors' says why", reply.rejected);
+        return Err(Problem {
+            members: members(reply)?,
+            ..Problem::bad_request("all_rows_rejected", detail)
+        });
+    }
+    let body = if reply.errors.is_empty() && reply.rejected == 0 && reply.ignored == 0 {
+        // The reply to one good event, written without a tree of values.
+        let IngestReply { accepted, duplicates, version, .. } = reply;
+        format!(
+            "{{\"accepted\":{accepted},\"rejected\":0,\"duplicates\":{duplicates},\"errors\":[],\"version\":\"{version}\"}}"
+        )
+    } else {
+        Value::Object(members(reply)?).to_string()
+    };
+    let mut response = Bytes::from(body).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if reply.is_repeated {
+        response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+fn members(reply: &IngestReply) -> Result<Map<String, Value>, Problem> {
+    let errors = serde_json::to_value(&reply.errors).map_err(|error| Problem::internal(&error))?;
+    let mut members = Map::new();
+    members.insert("accepted".to_owned(), Value::from(reply.accepted));
+    members.insert("rejected".to_owned(), Value::from(reply.rejected));
+    members.insert("duplicates".to_owned(), Value::from(reply.duplicates));
+    if reply.ignored > 0 {
+        members.insert("ignored".to_owned(), Value::from(reply.ignored));
+    }
+    members.insert("errors".to_owned(), errors);
+    members.insert("version".to_owned(), Value::from(reply.version.to_string()));
+    Ok(members)
+}
+
+/// The latest refused rows with their reasons, newest first.
+#[utoipa::path(get, path = "/api/v1/ingest/rejects", tag = "ingest",
+    params(("project" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "At most 1,000.")),
+    responses((status = 200, body = schema::RejectList)))]
+pub async fn rejects(
+    State(app): State<AppState>,
+    Administers(caller): Administers,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Problem> {
+    let parameters = url_parameters(query.as_deref().unwrap_or(""))?;
+    let limit = match parameters.iter().find(|(name, _)| name == "limit") {
+        None => 100,
+        Some((_, text)) => match text.parse() {
+            Ok(limit @ 1..=REJECTS_MAX) => limit,
+            _ => {
+                let detail = format!("'limit' must be a number from 1 to {REJECTS_MAX}");
+                return Err(Problem::bad_request("invalid_value", detail).at("limit"));
+            }
+        },
+    };
+    let rows = app.engine.rejects(caller.visible()?.as_ref(), limit);
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "at": row.at.to_string(), "project": row.project, "dataset": row.dataset, "index": row.index,
+                "field": row.field, "code": row.code, "message": row.message, "row": row.row,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "rejects": rows })))
+}

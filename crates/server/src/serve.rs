@@ -1,0 +1,167 @@
+//! `tidewater serve`: from configuration to a listening server and back to nothing.
+//!
+//! The order of a start: configuration, log, store (which replays its log), engine, datasets of the configuration, first key,
+//! listener. The order of a stop, on SIGTERM or SIGINT:
+//!
+//! 1. readiness turns false, ingest is refused and no new connection is taken;
+//! 2. running requests may end, for at most `server.drain_ms`;
+//! 3. questions that still run are cancelled, waiting ones refused;
+//! 4. the store flushes what is in memory to segments and closes its files;
+//! 5. the process exits with 0. A second signal exits at once: what was acknowledged is in the log.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::serve::ListenerExt;
+use tidewater_engine::{Engine, EngineConfig, NewKey, Scope};
+use tidewater_query::{Executor, ExecutorConfig};
+use tidewater_store::{Clock, Store, SystemClock};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::{logging, router};
+
+/// What a started server tells whoever started it.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The admin key, where this start made a random one.
+    pub admin_key: Option<String>,
+}
+
+/// Runs a server until a signal; `started` is called once it listens.
+pub fn run(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
+    logging::start(&config.log)?;
+    logging::log_panics();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.server.threads > 0 {
+        builder.worker_threads(config.server.threads);
+    }
+    let runtime = builder.enable_all().build().context("cannot start the threads of the server")?;
+    runtime.block_on(serve(config, started))
+}
+
+/// Opens the data folder and everything above it. Blocks while the log is replayed.
+pub fn open(config: &Config) -> Result<Engine> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let disk = Arc::new(tidewater_store::disk::RealDisk);
+    let store = Store::open(config.store.to_store_config(), disk, Arc::clone(&clock))
+        .context("cannot open the data folder")?;
+    let defaults = ExecutorConfig::default();
+    let executor = Executor::new(ExecutorConfig {
+        threads: if config.query.threads > 0 { config.query.threads } else { defaults.threads },
+        memory_bytes_max: config.query.memory_bytes_max,
+        query_memory_bytes_max: config.query.memory_bytes_per_query_max,
+    });
+    let engine =
+        Engine::open(store, executor, clock, engine_config(config)).context("cannot read keys and jobs")?;
+    for (name, definition) in &config.datasets {
+        let put = engine.store().put_dataset(name, definition.clone());
+        put.with_context(|| format!("the dataset '{name}' of the configuration is not accepted"))?;
+    }
+    Ok(engine)
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    let (query, ingest) = (&config.query, &config.ingest);
+    EngineConfig {
+        ingest_bytes_max: ingest.in_flight_bytes_max,
+        body_bytes_max: config.server.body_bytes_max,
+        inline_body_bytes_max: ingest.inline_body_bytes_max,
+        queries_running_max: query.running_max,
+        queries_waiting_max: query.waiting_max,
+        query_timeout: Duration::from_millis(query.timeout_ms),
+        version_wait: Duration::from_millis(query.version_wait_ms),
+        cursor_bytes_max: query.cursor_bytes_max,
+        cursor_spill_bytes_max: query.cursor_spill_bytes_max,
+        cursor_ttl: Duration::from_millis(query.cursor_ttl_ms),
+        rejects_bytes_max: ingest.rejects_bytes_max,
+        rejects_redacted: ingest.rejects_redacted,
+        ..EngineConfig::new(PathBuf::from(&config.store.data_dir))
+    }
+}
+
+/// Makes sure there is an admin key; returns its secret where it was made up here.
+pub fn first_key(engine: &Engine, config: &Config) -> Result<Option<String>> {
+    let admin = NewKey {
+        name: "first admin key".to_owned(),
+        project: None,
+        scopes: vec![Scope::Ingest, Scope::Query, Scope::Admin],
+        expires_at: None,
+    };
+    let given = config.auth.admin_key.trim();
+    if !given.is_empty() {
+        engine.keys().ensure(admin, given, engine.now()).context("cannot store the admin key")?;
+        return Ok(None);
+    }
+    if !engine.keys().is_empty() {
+        return Ok(None);
+    }
+    let (_, secret) = engine.keys().create(admin, engine.now()).context("cannot store the admin key")?;
+    Ok(Some(secret))
+}
+
+async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
+    let listen = config.server.listen.clone();
+    let drain = Duration::from_millis(config.server.drain_ms);
+    // The port is taken first: a start that cannot listen should not touch the data.
+    let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let opening = config.clone();
+    let engine = tokio::task::spawn_blocking(move || open(&opening))
+        .await
+        .context("opening the data folder panicked")??;
+    let admin_key = first_key(&engine, &config)?;
+    let router = router::router(engine.clone(), config).context("the OpenAPI document does not print")?;
+    // Small replies go out at once instead of waiting for the client's acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let (stop, mut stopped) = watch::channel(false);
+    let graceful = async move {
+        // An error means that the sender is gone, which is a stop too.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let server = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(graceful).into_future());
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    started(&Started { address, admin_key });
+
+    wait_for_signal().await?;
+    tracing::info!("stopping: no new requests");
+    engine.stop_accepting();
+    let _ = stop.send(true);
+    tokio::spawn(async {
+        if wait_for_signal().await.is_ok() {
+            tracing::warn!("second signal: exiting at once");
+            std::process::exit(1);
+        }
+    });
+    let abort = server.abort_handle();
+    if tokio::time::timeout(drain, server).await.is_err() {
+        tracing::warn!(drain_ms = drain.as_millis() as u64, "requests still run: cancelling them");
+        abort.abort();
+    }
+    tracing::info!("stopping: flushing");
+    tokio::task::spawn_blocking(move || engine.close())
+        .await
+        .context("closing panicked")?
+        .context("the store did not close cleanly")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Tests of the real binary over real HTTP, all in one test binary (one link instead of many).
+//!
+//! `server` holds the harness: start a server in a temporary folder, talk to it, stop, kill and restart it. Every other module is
+//! one concern. Bodies are compared as `insta` snapshots with what varies (versions, times, ids) replaced.
+
+mod admin;
+mod auth;
+mod bad_input;
+mod cli;
+mod crash;
+mod errors;
+mod faults;
+mod ingest;
+mod lifecycle;
+mod naive;
+mod query;
+mod real_data;
+mod rows;
+mod semantics;
+mod server;
+mod talk;
+mod tenants;
