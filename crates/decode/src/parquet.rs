@@ -5,18 +5,22 @@
 //! taken as UTC.
 
 mod cells;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use tidewater_model::limits::MAP_KEYS_MAX;
 use tidewater_model::schema::Dataset;
 
 use self::cells::Cells;
@@ -26,6 +30,8 @@ use crate::{DecodeError, Decoded, Options};
 
 /// Rows that are unpacked at a time.
 const BATCH_ROWS: usize = 1_024;
+/// Most values of one column, elements of lists counted: with their codes and levels they take some 100 MB.
+const VALUES_MAX: usize = 10_000_000;
 
 /// Reads a body. The Parquet reader is meant for files one trusts: where a damaged one makes it panic, that is an error.
 pub(crate) fn decode(body: &Bytes, dataset: &Dataset, options: &Options<'_>) -> Result<Decoded, DecodeError> {
@@ -42,6 +48,7 @@ fn read(body: &Bytes, dataset: &Dataset, options: &Options<'_>) -> Result<Decode
     check_size(&metadata, options)?;
     let mut rows = Rows::new(dataset, options)?;
     let plan = plan(metadata.schema(), &rows, dataset)?;
+    check_pages(body, &plan, options.rows_max)?;
     // Strings stay codes while they are read: a page of a few bytes can stand for a million long strings.
     let hints = ArrowReaderOptions::new().with_schema(Arc::new(coded_strings(metadata.schema())));
     let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), hints).map_err(malformed)?;
@@ -108,15 +115,54 @@ fn unsupported(field: &Field, expected: &'static str) -> DecodeError {
     }
 }
 
+/// The schema with all text as codes, in lists and maps too.
 fn coded_strings(schema: &Schema) -> Schema {
-    let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            Arc::new(field.as_ref().clone().with_data_type(coded.clone()))
+    let fields: Vec<FieldRef> = schema.fields().iter().map(coded).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+fn coded(field: &FieldRef) -> FieldRef {
+    let code = |values: DataType| DataType::Dictionary(Box::new(DataType::Int32), Box::new(values));
+    let found = match field.data_type() {
+        DataType::Dictionary(_, values) => values.as_ref(),
+        found => found,
+    };
+    let coded = match found {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => code(DataType::Utf8),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => code(DataType::Binary),
+        DataType::List(element) => DataType::List(coded(element)),
+        DataType::LargeList(element) => DataType::LargeList(coded(element)),
+        DataType::Map(entries, is_sorted) => DataType::Map(coded(entries), *is_sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(coded).collect()),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(coded))
+}
+
+/// Refuses a file whose pages hold more values than its rows can have: a page of a few bytes can stand for thousands of
+/// millions of them, and the reader makes room for all.
+fn check_pages(body: &Bytes, plan: &[(usize, Target)], rows_max: usize) -> Result<(), DecodeError> {
+    let file = SerializedFileReader::new(body.clone()).map_err(malformed)?;
+    let schema = file.metadata().file_metadata().schema_descr_ptr();
+    let is_read = |leaf: &usize| plan.iter().any(|(column, _)| *column == schema.get_column_root_idx(*leaf));
+    for leaf in (0..schema.num_columns()).filter(is_read) {
+        let is_nested = schema.column(leaf).max_rep_level() > 0;
+        let values_max =
+            if is_nested { rows_max.saturating_mul(MAP_KEYS_MAX) } else { rows_max }.min(VALUES_MAX);
+        let mut values = 0_usize;
+        for group in 0..file.num_row_groups() {
+            let group = file.get_row_group(group).map_err(malformed)?;
+            let mut pages = group.get_column_page_reader(leaf).map_err(malformed)?;
+            while let Some(page) = pages.peek_next_page().map_err(malformed)? {
+                values = values.saturating_add(page.num_levels.or(page.num_rows).unwrap_or(0));
+                if values > values_max {
+                    return Err(DecodeError::TooManyRows { limit_rows: rows_max });
+                }
+                pages.skip_next_page().map_err(malformed)?;
+            }
         }
-        _ => Arc::clone(field),
-    });
-    Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
+    }
+    Ok(())
 }
 
 fn read_batch(

@@ -1,7 +1,7 @@
 //! The values of one Parquet column, whatever its width or unit.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type};
+use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, MapArray, StringArray, UInt64Array,
 };
@@ -88,7 +88,8 @@ pub(super) enum Cells<'a> {
     /// Decimals of any width, printed: digits are what money and numbers are read from.
     Decimals(StringArray),
     Bools(&'a BooleanArray),
-    Times(arrow_array::TimestampMicrosecondArray),
+    /// Micro-seconds since the epoch.
+    Times(Int64Array),
     /// The strings, and the column they were made from: what is null only here was no UTF-8.
     Texts(ArrayRef, &'a ArrayRef),
     Lists(ListArray, ArrayRef),
@@ -110,33 +111,23 @@ impl<'a> Cells<'a> {
                 Cells::Decimals(convert(array, &DataType::Utf8)?.as_string().clone())
             }
             DataType::Boolean => Cells::Bools(array.as_boolean()),
-            DataType::Timestamp(unit, _) => {
-                // Without its zone the cast is one of units alone.
-                let plain = convert(array, &DataType::Int64)?;
-                let plain = convert(&plain, &DataType::Timestamp(*unit, None))?;
-                Cells::Times(micros(&plain)?)
+            DataType::Timestamp(unit, _) => Cells::Times(micros(&convert(array, &DataType::Int64)?, *unit)),
+            DataType::Date64 => {
+                Cells::Times(micros(&convert(array, &DataType::Int64)?, TimeUnit::Millisecond))
             }
-            DataType::Date32 | DataType::Date64 => Cells::Times(micros(array)?),
-            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {
-                let field = arrow_schema::Field::new("item", DataType::Utf8, true);
-                let lists = convert(array, &DataType::List(field.into()))?.as_list::<i32>().clone();
-                let elements = lists.values().clone();
-                Cells::Lists(lists, elements)
+            DataType::Date32 => {
+                let days = convert(&convert(array, &DataType::Date64)?, &DataType::Int64)?;
+                Cells::Times(micros(&days, TimeUnit::Millisecond))
+            }
+            DataType::List(_) => lists(array.as_list::<i32>().clone())?,
+            DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+                lists(convert(array, &DataType::List(field.clone()))?.as_list::<i32>().clone())?
             }
             DataType::Map(_, _) => {
                 let map = array.as_map();
-                Cells::Maps(
-                    map,
-                    convert(map.keys(), &DataType::Utf8)?,
-                    convert(map.values(), &DataType::Utf8)?,
-                )
+                Cells::Maps(map, texts(map.keys())?, texts(map.values())?)
             }
-            DataType::Dictionary(_, values)
-                if **values == DataType::Utf8 && StringsRef::new(array).is_some() =>
-            {
-                Cells::Texts(array.clone(), array)
-            }
-            _ => Cells::Texts(convert(array, &DataType::Utf8)?, array),
+            _ => Cells::Texts(texts(array)?, array),
         })
     }
 
@@ -178,7 +169,7 @@ impl<'a> Cells<'a> {
                         rows.put_text(id, text);
                         return text.len();
                     }
-                    None if source.is_valid(row) && strings.is_null(row) => {
+                    None if source.is_valid(row) => {
                         rows.fail_column(id, codes::INVALID_UTF8, || "the bytes are no UTF-8".to_owned());
                     }
                     None => {}
@@ -256,9 +247,29 @@ fn put_map(
     bytes
 }
 
-fn micros(array: &ArrayRef) -> Result<arrow_array::TimestampMicrosecondArray, ArrowError> {
-    let micros = convert(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
-    Ok(micros.as_primitive::<TimestampMicrosecondType>().clone())
+fn lists<'a>(lists: ListArray) -> Result<Cells<'a>, ArrowError> {
+    let elements = texts(lists.values())?;
+    Ok(Cells::Lists(lists, elements))
+}
+
+/// Values as text; what was codes stays codes.
+fn texts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match array.data_type() {
+        DataType::Dictionary(_, _) => {
+            convert(array, &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)))
+        }
+        _ => convert(array, &DataType::Utf8),
+    }
+}
+
+/// Micro-seconds, rounded down; a count that has none becomes one that no calendar has, so that its row is refused.
+fn micros(array: &ArrayRef, unit: TimeUnit) -> Int64Array {
+    array.as_primitive::<Int64Type>().unary(|count| match unit {
+        TimeUnit::Second => count.saturating_mul(1_000_000),
+        TimeUnit::Millisecond => count.saturating_mul(1_000),
+        TimeUnit::Microsecond => count,
+        TimeUnit::Nanosecond => count.div_euclid(1_000),
+    })
 }
 
 /// Values that do not fit become null.
