@@ -13,30 +13,31 @@ mod table;
 
 use clap::Subcommand;
 
-/// What `tidewater` can do besides serving.
+/// What `tidewater` can do besides serving. What each verb does stands with its arguments, which is where `--help` takes it from.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Starts a server filled with thirty days of sample data that keeps growing, and prints how to ask it.
     Demo(demo::Arguments),
-    /// Loads a CSV, TSV, NDJSON, JSON or Parquet file into a dataset.
     Import(import::Arguments),
-    /// Asks a question and prints the answer as a table, JSON or CSV.
     Query(query::Arguments),
-    /// Lists datasets, shows one, or defines one from a file.
     Datasets(datasets::Arguments),
-    /// Creates, lists and revokes API keys.
     Keys(keys::Arguments),
-    /// Checks every file of a data folder against its checksums and its catalog.
     Verify(backup::VerifyArguments),
-    /// Copies a consistent state of a running server's or a closed folder's data.
     Backup(backup::BackupArguments),
-    /// Makes a data folder out of a backup.
     Restore(backup::RestoreArguments),
-    /// Prints a completion script for a shell.
-    Completions {
-        /// Which shell.
-        shell: clap_complete::Shell,
-    },
+    Completions(CompletionsArguments),
+}
+
+/// Prints a completion script for a shell
+///
+/// Examples:
+///   tidewater completions bash > ~/.local/share/bash-completion/completions/tidewater
+///   tidewater completions zsh > ~/.zfunc/_tidewater
+///   tidewater completions fish > ~/.config/fish/completions/tidewater.fish
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct CompletionsArguments {
+    /// Which shell.
+    shell: clap_complete::Shell,
 }
 
 impl Command {
@@ -51,7 +52,7 @@ impl Command {
             Command::Verify(arguments) => backup::verify(&arguments),
             Command::Backup(arguments) => backup::backup(&arguments),
             Command::Restore(arguments) => backup::restore(&arguments),
-            Command::Completions { shell } => {
+            Command::Completions(CompletionsArguments { shell }) => {
                 let mut command = <crate::Cli as clap::CommandFactory>::command();
                 clap_complete::generate(shell, &mut command, "tidewater", &mut std::io::stdout());
                 Ok(())

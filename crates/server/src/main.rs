@@ -39,7 +39,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Runs the server.
-    #[command(after_help = "Examples:\n  tidewater serve --data ./data --listen 0.0.0.0:8080\n  \
+    #[command(after_help = "Examples:\n  tidewater serve --data ./data --listen 0.0.0.0:8321\n  \
         TIDEWATER_ADMIN_KEY=secret tidewater serve\n  tidewater serve --config prod.toml --print-config")]
     Serve(ServeArguments),
     #[command(flatten)]

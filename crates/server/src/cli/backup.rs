@@ -14,11 +14,13 @@ use tidewater_store::disk::{DiskRef, RealDisk};
 use super::client::{Client, Remote};
 use super::table;
 
+/// Checks every file of a data folder against its checksums and its catalog
+///
 /// Examples:
 ///   tidewater verify --data ./data
 ///
-/// Reads every byte and changes none. The folder must not be in use; a running server checks itself at
-/// GET /api/v1/verify. Ends with 1 when something is damaged.
+/// Reads every byte and changes none. The folder must not be in use; a running
+/// server checks itself at GET /api/v1/verify. Ends with 1 on damage.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct VerifyArguments {
@@ -27,12 +29,15 @@ pub struct VerifyArguments {
     data: PathBuf,
 }
 
+/// Copies a consistent state of a running server's or a closed folder's data
+///
 /// Examples:
 ///   tidewater backup --to ./backup-today                 (of the running server)
 ///   tidewater backup --data ./data --to ./backup-today   (of a folder that is not in use)
 ///
-/// A running server goes on while it copies; it writes into its backup folder, from where the copy is moved to --to
-/// when that folder can be seen from here. A backup is a data folder: 'tidewater restore' makes a new one of it.
+/// A running server goes on while it copies; it writes into its backup folder,
+/// from where the copy is moved to --to when that folder can be seen from here.
+/// A backup is a data folder: 'tidewater restore' makes a new one of it.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct BackupArguments {
@@ -46,10 +51,13 @@ pub struct BackupArguments {
     remote: Remote,
 }
 
+/// Makes a data folder out of a backup, and checks it
+///
 /// Examples:
 ///   tidewater restore ./backup-today --data ./restored
 ///
-/// The new folder has an identity of its own, so that cursors and versions of the original are not mistaken for its.
+/// The new folder has an identity of its own, so that cursors and versions of
+/// the original are not mistaken for its.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct RestoreArguments {
@@ -68,7 +76,9 @@ pub fn verify(arguments: &VerifyArguments) -> anyhow::Result<()> {
 /// Copies a folder, or has a server copy its own.
 pub fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
     match (&arguments.data, &arguments.to) {
-        (Some(data), Some(to)) => copy_folder(data, to, "is in use; to back up a running server leave out --data"),
+        (Some(data), Some(to)) => {
+            copy_folder(data, to, "is in use; to back up a running server leave out --data")
+        }
         (_, to) => backup_of_server(&Client::new(&arguments.remote), to.as_deref()),
     }
 }
@@ -88,7 +98,8 @@ fn check_folder(data: &Path) -> anyhow::Result<()> {
         bail!("there is no folder '{}'", data.display());
     }
     let started = Instant::now();
-    let report = tidewater_store::verify(data, &disk()).with_context(|| format!("cannot check '{}'", data.display()))?;
+    let report = tidewater_store::verify(data, &disk())
+        .with_context(|| format!("cannot check '{}'", data.display()))?;
     let header = ["", "checked"].map(str::to_owned);
     let line = |name: &str, count: u64| vec![json!(name), json!(count)];
     let rows: Vec<Vec<Value>> = vec![
@@ -126,7 +137,8 @@ fn copy_folder(from: &Path, to: &Path, when_locked: &str) -> anyhow::Result<()> 
 }
 
 fn backup_of_server(client: &Client, to: Option<&Path>) -> anyhow::Result<()> {
-    if let Some(to) = to.filter(|to| std::fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some())) {
+    if let Some(to) = to.filter(|to| std::fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()))
+    {
         bail!("'{}' is not empty; name a new folder", to.display());
     }
     let reply = client.send_json("POST", "/api/v1/backup", &json!({}))?;
@@ -156,7 +168,9 @@ fn move_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
             copy_tree(from, to).with_context(|| format!("cannot copy '{}'", from.display()))?;
             std::fs::remove_dir_all(from).with_context(|| format!("cannot remove '{}'", from.display()))
         }
-        Err(error) => Err(error).with_context(|| format!("cannot move '{}' to '{}'", from.display(), to.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot move '{}' to '{}'", from.display(), to.display()))
+        }
     }
 }
 

@@ -72,8 +72,10 @@ pub struct Client {
 impl Client {
     /// Opens no connection yet.
     pub fn new(remote: &Remote) -> Self {
-        let config =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(REPLY_TIMEOUT)).build();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(REPLY_TIMEOUT))
+            .build();
         Client { agent: config.into(), remote: remote.clone() }
     }
 
@@ -88,13 +90,25 @@ impl Client {
     }
 
     /// One request; a status of 400 or above is a [`Refused`].
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> anyhow::Result<Reply> {
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> anyhow::Result<Reply> {
         let reply = self.exchange(method, path, headers, body)?;
         if reply.status < 400 { Ok(reply) } else { Err(self.refused(&reply).into()) }
     }
 
     /// One request; whatever status comes back is a reply.
-    pub fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> anyhow::Result<Reply> {
+    pub fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> anyhow::Result<Reply> {
         let url = format!("{}{path}", self.remote.url.trim_end_matches('/'));
         let mut request = ureq::http::Request::builder().method(method).uri(&url);
         if let Some(key) = &self.remote.key {
@@ -109,7 +123,8 @@ impl Client {
         let request = request.body(body).with_context(|| format!("'{url}' is not an address"))?;
         let mut response = self.agent.run(request).with_context(|| self.unreachable())?;
         let status = response.status().as_u16();
-        let retry_after_s = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after_s =
+            response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let body = response.body_mut().with_config().limit(REPLY_BYTES_MAX).read_to_vec();
         let body = body.context("the reply broke off")?;
         Ok(Reply { status, body, retry_after_s })
@@ -139,7 +154,10 @@ impl Client {
     }
 
     fn unreachable(&self) -> String {
-        format!("no server answers at {}; start one with 'tidewater serve' or name another with --url", self.remote.url)
+        format!(
+            "no server answers at {}; start one with 'tidewater serve' or name another with --url",
+            self.remote.url
+        )
     }
 
     /// What a reply of status 400 or above says.
@@ -147,7 +165,8 @@ impl Client {
         let Reply { status, body, retry_after_s } = reply;
         let problem: Value = serde_json::from_slice(body).unwrap_or_default();
         let word = |name: &str| problem[name].as_str().map(str::to_owned);
-        let mut detail = word("detail").unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(500).collect());
+        let mut detail =
+            word("detail").unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(500).collect());
         if *status == 401 && self.remote.key.is_none() {
             detail = "the server wants a key: give --key or set TIDEWATER_KEY".to_owned();
         }
@@ -184,7 +203,9 @@ pub fn encode(text: &str) -> String {
 pub fn json_argument(argument: &str) -> anyhow::Result<Value> {
     let text = match argument.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read '{path}'"))?,
-        None if argument == "-" => std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?,
+        None if argument == "-" => {
+            std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
+        }
         None => argument.to_owned(),
     };
     let value: Value = serde_json::from_str(&text).map_err(|error| anyhow!("not JSON: {error}"))?;
@@ -203,7 +224,10 @@ mod tests {
         assert_eq!(pause(0, Some((503, Some(2)))), Some(Duration::from_secs(2)));
         assert_eq!(pause(0, Some((429, Some(3_600)))), Some(PAUSE_MAX));
         assert_eq!(pause(2, None), Some(Duration::from_secs(1)));
-        assert_eq!([pause(0, Some((507, None))), pause(0, Some((200, None))), pause(TRIES_MAX, None)], [None; 3]);
+        assert_eq!(
+            [pause(0, Some((507, None))), pause(0, Some((200, None))), pause(TRIES_MAX, None)],
+            [None; 3]
+        );
     }
 
     #[test]

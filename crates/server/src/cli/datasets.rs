@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::client::{Client, Remote, encode, json_argument};
 use super::table;
 
+/// Lists datasets, shows one, or defines one from a file
+///
 /// Examples:
 ///   tidewater datasets
 ///   tidewater datasets show llm

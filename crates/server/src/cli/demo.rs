@@ -24,6 +24,8 @@ use super::client::Remote;
 use crate::config::Config;
 use crate::serve;
 
+/// Starts a server filled with thirty days of sample data that keeps growing, and prints how to ask it
+///
 /// Examples:
 ///   tidewater demo
 ///   tidewater demo --days 7 --rate 5 --data /tmp/demo
@@ -221,7 +223,10 @@ mod tests {
     fn a_week_has_about_the_promised_rate() {
         let week = MINUTE..MINUTE + 7 * season::DAY_MINUTES;
         let density = density(RATE_DEFAULT);
-        let rows: usize = Sample::ALL.iter().map(|s| week.clone().map(|minute| s.rows(minute, density).len()).sum::<usize>()).sum();
+        let rows: usize = Sample::ALL
+            .iter()
+            .map(|s| week.clone().map(|minute| s.rows(minute, density).len()).sum::<usize>())
+            .sum();
         let rate = rows as f64 / (7.0 * 86_400.0);
         assert!((rate / RATE_DEFAULT - 1.0).abs() < 0.15, "{rate} rows/s");
     }

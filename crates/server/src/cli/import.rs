@@ -22,8 +22,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::{Context, bail};
-use tidewater_decode::{Format, Mapping, Options, Unknown, decode};
 use tidewater_columns::RowBatch;
+use tidewater_decode::{Format, Mapping, Options, Unknown, decode};
 use tidewater_model::limits::BATCH_ROWS_MAX;
 use tidewater_model::schema::Dataset;
 use tidewater_model::time::Timestamp;
@@ -42,14 +42,17 @@ const PIECES_AHEAD: usize = 2;
 /// Bytes that one piece may unpack to: a Parquet piece holds few rows, but they may be wide.
 const UNPACKED_BYTES_MAX: usize = 1 << 30;
 
+/// Loads CSV, TSV, NDJSON, JSON or Parquet files into a dataset
+///
 /// Examples:
 ///   tidewater import requests.csv --dataset llm --map input_tokens=ContextTokens --time TIMESTAMP
 ///   tidewater import edits.ndjson.gz --dataset edits --create
 ///   tidewater import access.tsv.gz --dataset web --create --time time --set site=shop
 ///   tidewater import old/*.parquet --dataset events --data ./data
 ///
-/// Files may be packed with gzip or zstd. An import that was interrupted goes on where it stopped when the same command
-/// is given again; a file that was imported is not imported twice unless --again is given.
+/// Files may be packed with gzip or zstd. An import that was interrupted goes on
+/// where it stopped when the same command is given again; a file that was
+/// imported is not imported twice unless --again is given.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -139,8 +142,11 @@ impl Arguments {
 
 /// Imports the files one after the other.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let sources: Vec<Source> =
-        arguments.files.iter().map(|path| Source::open(path, arguments.format())).collect::<Result<_, _>>()?;
+    let sources: Vec<Source> = arguments
+        .files
+        .iter()
+        .map(|path| Source::open(path, arguments.format()))
+        .collect::<Result<_, _>>()?;
     let target = arguments.target()?;
     let mut totals = Totals::default();
     for source in &sources {
@@ -174,7 +180,10 @@ fn import_file(arguments: &Arguments, source: &Source, target: &Target) -> anyho
             (dataset, mapping)
         }
         None if arguments.create => create(arguments, source, target)?,
-        None => bail!("there is no dataset '{0}'; define it with 'tidewater datasets define {0} …', or add --create", arguments.dataset),
+        None => bail!(
+            "there is no dataset '{0}'; define it with 'tidewater datasets define {0} …', or add --create",
+            arguments.dataset
+        ),
     };
     let identity = Identity {
         file: format!("{:032x}", source.fingerprint()?),
@@ -218,7 +227,8 @@ fn create(arguments: &Arguments, source: &Source, target: &Target) -> anyhow::Re
 
 fn infer_from(arguments: &Arguments, source: &Source) -> anyhow::Result<infer::Inferred> {
     let first = Splitter::new(source)?.next()?;
-    let first = first.with_context(|| format!("'{}' has no rows to make a dataset of", source.path.display()))?;
+    let first =
+        first.with_context(|| format!("'{}' has no rows to make a dataset of", source.path.display()))?;
     infer::infer(&first, &arguments.mapping(), arguments.time.as_deref())
 }
 
@@ -245,7 +255,12 @@ struct Decoded {
     refusals: Vec<Refusal>,
 }
 
-fn store_pieces(source: &Source, target: &Target, plan: &Plan, journal: &mut Journal) -> anyhow::Result<Totals> {
+fn store_pieces(
+    source: &Source,
+    target: &Target,
+    plan: &Plan,
+    journal: &mut Journal,
+) -> anyhow::Result<Totals> {
     let mut progress = Progress::new(&source.path, source.bytes, &source.read);
     let mut refusals = Refusals::default();
     let skip = journal.pieces;
@@ -262,7 +277,12 @@ fn store_pieces(source: &Source, target: &Target, plan: &Plan, journal: &mut Jou
             journal.acknowledge(Totals { accepted, duplicates, rejected: piece.rejected + sent.rejected })?;
             refusals.add(piece.refusals);
             let place = |index: usize| piece.places.get(index).copied().unwrap_or_default();
-            refusals.add(sent.refusals.into_iter().map(|(index, message)| Refusal { place: place(index), message }).collect());
+            refusals.add(
+                sent.refusals
+                    .into_iter()
+                    .map(|(index, message)| Refusal { place: place(index), message })
+                    .collect(),
+            );
             progress.add(piece.rows);
         }
         // A reader that failed has said why; its channel is closed like that of one that came to the end.

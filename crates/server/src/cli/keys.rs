@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::client::{Client, Remote, encode};
 use super::table;
 
+/// Creates, lists and revokes API keys
+///
 /// Examples:
 ///   tidewater keys create collector --bind web --scope ingest
 ///   tidewater keys list
@@ -60,7 +62,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let reply = client.get("/api/v1/keys")?;
             let fields = ["id", "name", "project", "scopes", "created_at", "expires_at"];
             let keys = reply["keys"].as_array().cloned().unwrap_or_default();
-            let rows: Vec<Vec<Value>> = keys.iter().map(|key| fields.iter().map(|field| shown(&key[field])).collect()).collect();
+            let rows: Vec<Vec<Value>> =
+                keys.iter().map(|key| fields.iter().map(|field| shown(&key[field])).collect()).collect();
             print!("{}", table::render(&fields.map(str::to_owned), &rows));
         }
         Verb::Revoke { id } => {

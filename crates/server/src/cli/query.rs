@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::client::{Client, Remote, json_argument};
 use super::table;
 
+/// Asks a question and prints the answer as a table, JSON or CSV
+///
 /// Examples:
 ///   tidewater query --dataset events --metrics visitors --dimensions time:day --date-range 7d
 ///   tidewater query --dataset llm --metrics cost_usd,traces --dimensions model --order-by cost_usd:desc --limit 5
@@ -101,10 +103,13 @@ fn question(arguments: &Arguments) -> anyhow::Result<Value> {
     set("date_range", arguments.date_range.as_deref().map(date_range));
     set("pagination", arguments.limit.map(|limit| json!({ "limit": limit })));
     if !arguments.filter.is_empty() {
-        let filters: Result<Vec<Value>, _> = arguments.filter.iter().map(|text| serde_json::from_str(text)).collect();
+        let filters: Result<Vec<Value>, _> =
+            arguments.filter.iter().map(|text| serde_json::from_str(text)).collect();
         match filters {
             Ok(filters) => set("filters", Some(json!(filters))),
-            Err(error) => bail!("--filter is not JSON ({error}); write for example '[\"is\",\"model\",[\"gpt\"]]'"),
+            Err(error) => {
+                bail!("--filter is not JSON ({error}); write for example '[\"is\",\"model\",[\"gpt\"]]'")
+            }
         }
     }
     if !arguments.order_by.is_empty() {

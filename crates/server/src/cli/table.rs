@@ -16,7 +16,9 @@ pub fn render(header: &[String], rows: &[Vec<Value>]) -> String {
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let numeric: Vec<bool> = (0..header.len())
-        .map(|index| rows.iter().filter_map(|row| row.get(index)).all(|value| value.is_number() || value.is_null()))
+        .map(|index| {
+            rows.iter().filter_map(|row| row.get(index)).all(|value| value.is_number() || value.is_null())
+        })
         .map(|numeric| numeric && !rows.is_empty())
         .collect();
     let mut out = line(header, &widths, &numeric);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Where to listen, `HOST:PORT`; port 0 takes a free one. Default `127.0.0.1:8080`: reachable from this machine only.
+    /// Where to listen, `HOST:PORT`; port 0 takes a free one. Default `127.0.0.1:8321`: reachable from this machine only.
     /// `TIDEWATER_SERVER__LISTEN`, flag `--listen`.
     pub listen: String,
     /// Largest request body in bytes, counted after decompression. Default 16 MiB. `TIDEWATER_SERVER__BODY_BYTES_MAX`.
@@ -27,7 +27,7 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         ServerConfig {
-            listen: "127.0.0.1:8080".to_owned(),
+            listen: "127.0.0.1:8321".to_owned(),
             body_bytes_max: 16 << 20,
             body_idle_ms: 30_000,
             drain_ms: 10_000,

@@ -164,15 +164,21 @@ fn session(begin: i64, index: u64, random: &mut Random) -> Session {
     let mut shared = match is_bot {
         true => {
             let bot = random.pick(&BOTS);
-            format!("\"user\":\"bot-{bot}\",\"is_bot\":true,\"device\":\"bot\",\"browser\":\"{bot}\",\"country\":\"US\"")
+            format!(
+                "\"user\":\"bot-{bot}\",\"is_bot\":true,\"device\":\"bot\",\"browser\":\"{bot}\",\"country\":\"US\""
+            )
         }
         false => format!(
             "\"user\":\"visitor-{visitor}\",\"is_bot\":false,\"device\":\"{device}\",\"browser\":\"{browser}\",\"os\":\"{os}\",\
              \"country\":\"{country}\",\"region\":\"{region}\",\"city\":\"{city}\",\"language\":\"{language}\""
         ),
     };
-    let origins =
-        [("referrer", source.referrer), ("source", source.source), ("medium", source.medium), ("campaign", source.campaign)];
+    let origins = [
+        ("referrer", source.referrer),
+        ("source", source.source),
+        ("medium", source.medium),
+        ("campaign", source.campaign),
+    ];
     for (name, value) in origins.into_iter().filter(|(_, value)| !value.is_empty()) {
         shared += &format!(",\"{name}\":\"{value}\"");
     }
@@ -201,7 +207,9 @@ impl Step {
         }
         match self {
             Step::Entry | Step::Article => random.chance(0.62).then(|| Step::browse(random)),
-            Step::Product(path, _, price) if random.chance(0.11 * intent) => Some(Step::AddToCart(path, price)),
+            Step::Product(path, _, price) if random.chance(0.11 * intent) => {
+                Some(Step::AddToCart(path, price))
+            }
             Step::Product(..) => random.chance(0.6).then(|| Step::browse(random)),
             Step::AddToCart(_, price) => random.chance(0.6).then_some(Step::Checkout(price)),
             Step::Checkout(price) => random.chance((0.55 * intent).min(0.9)).then_some(Step::Order(price)),
@@ -225,7 +233,9 @@ impl Step {
                  \"title\":\"{title}\",\"duration_ms\":{dwell_ms}"
             )
         };
-        let action = |name: &str, path: &str| format!("\"name\":\"{name}\",\"hostname\":\"{HOST}\",\"path\":\"{path}\"");
+        let action = |name: &str, path: &str| {
+            format!("\"name\":\"{name}\",\"hostname\":\"{HOST}\",\"path\":\"{path}\"")
+        };
         match self {
             Step::Entry if session.source.source == "hackernews" => view(ARTICLES[0].0, ARTICLES[0].1),
             Step::Entry => view("/", "Everything for coffee and tea"),
@@ -238,7 +248,11 @@ impl Step {
             Step::Checkout(_) => view("/checkout", "Checkout"),
             Step::Order(price) => {
                 let pieces = 1 + random.below(10) / 8;
-                format!("{},\"revenue\":{:.2},\"tags\":[\"order\"]", action("order", "/checkout"), price * pieces as f64)
+                format!(
+                    "{},\"revenue\":{:.2},\"tags\":[\"order\"]",
+                    action("order", "/checkout"),
+                    price * pieces as f64
+                )
             }
         }
     }

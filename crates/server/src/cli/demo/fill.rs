@@ -55,14 +55,21 @@ pub fn fill(remote: &Remote, plan: Plan) -> anyhow::Result<Filled> {
         let progress = &progress;
         let catch_up = |feed| scope.spawn(move || catch_up(remote, feed, until_us, progress));
         let threads: Vec<_> = feeds.into_iter().map(catch_up).collect();
-        let ended = threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("making rows failed"))?);
+        let ended = threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("making rows failed"))?);
         ended.collect::<anyhow::Result<Vec<Feed>>>()
     })?;
     let rows = progress.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     Ok(Filled { feeds, rows, elapsed: started.elapsed() })
 }
 
-fn catch_up(remote: &Remote, mut feed: Feed, until_us: i64, progress: &Mutex<Progress>) -> anyhow::Result<Feed> {
+fn catch_up(
+    remote: &Remote,
+    mut feed: Feed,
+    until_us: i64,
+    progress: &Mutex<Progress>,
+) -> anyhow::Result<Feed> {
     let client = Client::new(remote);
     while let Some(rows) = send_due(&client, &mut feed, until_us)? {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,14 +98,17 @@ fn now_us() -> i64 {
 
 fn define(client: &Client, sample: Sample) -> anyhow::Result<()> {
     let preset = tidewater_domains::preset(sample.name()).context("every dataset of the demo is a preset")?;
-    client.send_json("PUT", &format!("/api/v1/datasets/{}", sample.name()), &serde_json::to_value(preset)?)?;
+    client.send_json(
+        "PUT",
+        &format!("/api/v1/datasets/{}", sample.name()),
+        &serde_json::to_value(preset)?,
+    )?;
     Ok(())
 }
 
 /// The time of the newest row there is. Rows are sent in the order of time, so everything up to it is there.
 fn last_row_us(client: &Client, sample: Sample) -> anyhow::Result<Option<i64>> {
-    let question =
-        json!({"dataset": sample.name(), "date_range": "all", "columns": ["ts"], "order": "desc", "limit": 1});
+    let question = json!({"dataset": sample.name(), "date_range": "all", "columns": ["ts"], "order": "desc", "limit": 1});
     let reply = client.send_json("POST", "/api/v1/rows", &question)?;
     let Some(text) = reply["rows"][0]["ts"].as_str() else { return Ok(None) };
     Ok(Some(parse_timestamp_utc(text.as_bytes())?.0))
@@ -140,7 +150,8 @@ struct Progress {
 
 impl Progress {
     fn new(feeds: &[Feed]) -> Self {
-        let spans: Vec<_> = feeds.iter().map(|feed| (feed.sample(), feed.done_us(), feed.done_us())).collect();
+        let spans: Vec<_> =
+            feeds.iter().map(|feed| (feed.sample(), feed.done_us(), feed.done_us())).collect();
         let now = now_us();
         let total: i64 = spans.iter().map(|(_, from, _)| now - from).sum();
         let target = match std::io::stderr().is_terminal() {
@@ -150,7 +161,9 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(total.max(1).unsigned_abs()), target);
         let template = "filling {bar:32} {percent:>3} % · {msg} · {eta} left";
         // A template that does not parse would only cost its looks.
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         Progress { bar, spans, rows: 0, started: Instant::now() }
     }
 

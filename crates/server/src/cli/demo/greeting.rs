@@ -22,7 +22,9 @@ const QUESTIONS: [(&str, &str); 3] = [
 pub fn text(url: &str, key: &str, data: &Path) -> String {
     let mut text = format!("\nTidewater runs at  {url}\nadmin key          {key}\n\nAsk it:\n");
     for (what, parameters) in QUESTIONS {
-        text += &format!("\n# {what}\ncurl -s -H 'Authorization: Bearer {key}' '{url}/api/v1/query?{parameters}'\n");
+        text += &format!(
+            "\n# {what}\ncurl -s -H 'Authorization: Bearer {key}' '{url}/api/v1/query?{parameters}'\n"
+        );
     }
     text += &format!(
         "\nOr with this program:\n\n  export TIDEWATER_URL={url} TIDEWATER_KEY={key}\n  \

@@ -103,9 +103,12 @@ fn trace(minute: i64, at_us: i64, random: &mut Random) -> String {
     let error = error(bad_deploy, random);
     let input_tokens = random.log_normal(task.input, 0.7).min(200_000.0) as u64 + 1;
     // A failed call returns no text and is billed for none.
-    let output_tokens = if error.is_none() { random.log_normal(task.output, 0.6).min(32_000.0) as u64 + 1 } else { 0 };
-    let cached_tokens = if random.chance(0.4) { (input_tokens as f64 * 0.8 * random.unit()) as u64 } else { 0 };
-    let reasoning_tokens = if model.reasons { (output_tokens as f64 * random.unit() * 0.7) as u64 } else { 0 };
+    let output_tokens =
+        if error.is_none() { random.log_normal(task.output, 0.6).min(32_000.0) as u64 + 1 } else { 0 };
+    let cached_tokens =
+        if random.chance(0.4) { (input_tokens as f64 * 0.8 * random.unit()) as u64 } else { 0 };
+    let reasoning_tokens =
+        if model.reasons { (output_tokens as f64 * random.unit() * 0.7) as u64 } else { 0 };
     // Cached input costs a tenth.
     let cost_tenths = model.input_price * (10 * (input_tokens - cached_tokens) + cached_tokens);
     let cost_nanos = cost_tenths / 10 + model.output_price * output_tokens;
@@ -142,7 +145,9 @@ fn trace(minute: i64, at_us: i64, random: &mut Random) -> String {
     let region = random.pick(&["eu-central", "us-east", "ap-south"]);
     let prompt = random.pick(&["v7", "v8"]);
     let plan = random.weighted(&[(70, "free"), (25, "team"), (5, "enterprise")]);
-    json += &format!(",\"tags\":[\"{plan}\",\"{prompt}\"],\"props\":{{\"region\":\"{region}\",\"prompt_version\":\"{prompt}\"}}}}");
+    json += &format!(
+        ",\"tags\":[\"{plan}\",\"{prompt}\"],\"props\":{{\"region\":\"{region}\",\"prompt_version\":\"{prompt}\"}}}}"
+    );
     json
 }
 
@@ -150,7 +155,8 @@ fn error(bad_deploy: bool, random: &mut Random) -> Option<&'static str> {
     if bad_deploy && random.chance(0.28) {
         return Some("invalid_request");
     }
-    let errors = [(50, "rate_limited"), (25, "timeout"), (15, "server_error"), (10, "context_length_exceeded")];
+    let errors =
+        [(50, "rate_limited"), (25, "timeout"), (15, "server_error"), (10, "context_length_exceeded")];
     random.chance(0.018).then(|| *random.weighted(&errors))
 }
 

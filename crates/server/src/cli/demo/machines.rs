@@ -52,8 +52,13 @@ const MACHINES: [Machine; 10] = [
     machine(("pune", "assembly", "packer-10"), "valve-3", 5.0, 32.0, 3.5),
 ];
 
-const STOPS: [(u32, &str); 5] =
-    [(35, "jam"), (25, "material missing"), (18, "tool change"), (12, "operator missing"), (10, "sensor fault")];
+const STOPS: [(u32, &str); 5] = [
+    (35, "jam"),
+    (25, "material missing"),
+    (18, "tool change"),
+    (12, "operator missing"),
+    (10, "sensor fault"),
+];
 
 /// What a machine does in one reading.
 struct Doing {
@@ -122,7 +127,8 @@ fn reading(minute: i64, at_us: i64, index: usize, machine: &Machine) -> String {
     let reading_s = (READING_MINUTES * 60) as f64;
     let (planned_s, run_s) = (doing.planned * reading_s, doing.running * reading_s);
     // Night crews are a little slower.
-    let pace = (0.95 - if shift(clock) == "night" { 0.05 } else { 0.0 } + 0.02 * random.normal()).clamp(0.7, 1.0);
+    let pace =
+        (0.95 - if shift(clock) == "night" { 0.05 } else { 0.0 } + 0.02 * random.normal()).clamp(0.7, 1.0);
     let total_count = (run_s * pace / machine.ideal_cycle_s) as u64;
     let scrap = 0.012 + 0.11 * worn;
     let reject_count = (0..total_count).filter(|_| random.chance(scrap)).count() as u64;
@@ -133,7 +139,8 @@ fn reading(minute: i64, at_us: i64, index: usize, machine: &Machine) -> String {
     let temperature_c = warm + 27.0 * worn + 0.6 * random.normal();
     let vibration_mm_s = (0.4 + 1.5 * load + 6.0 * worn + 0.15 * random.normal()).max(0.05);
     let pressure_bar = 6.0 * load + 0.1 * random.normal().abs();
-    let power_kw = machine.power_kw * (0.1 + 0.9 * load) * (1.0 + 0.15 * worn) * (1.0 + 0.03 * random.normal());
+    let power_kw =
+        machine.power_kw * (0.1 + 0.9 * load) * (1.0 + 0.15 * worn) * (1.0 + 0.03 * random.normal());
     let mut json = format!(
         "{{\"ts\":{at_us},\"event_id\":\"{}-{minute}\",\"site\":\"{}\",\"line\":\"{}\",\"machine\":\"{}\",\"product\":\"{}\",\
          \"shift\":\"{}\",\"state\":\"{}\",\"planned_s\":{planned_s},\"run_s\":{run_s},\"down_s\":{},\"ideal_cycle_s\":{},\

@@ -32,7 +32,8 @@ pub fn parquet_body(dataset: &Dataset, batch: &RowBatch) -> anyhow::Result<Vec<u
     }
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
     // The reader shall see plain Parquet types, not how the columns happened to lie in this memory.
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let properties =
+        WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
     writer.write(&batch)?;

@@ -63,7 +63,9 @@ impl Folder {
 
     /// Stores rows, once however often it is called with the same token.
     pub fn send(&self, token: &str, batch: RowBatch) -> anyhow::Result<Sent> {
-        let Some((id, _)) = self.store.dataset(&self.dataset) else { bail!("dataset '{}' is gone", self.dataset) };
+        let Some((id, _)) = self.store.dataset(&self.dataset) else {
+            bail!("dataset '{}' is gone", self.dataset)
+        };
         // The token names the file's content, so it stands for the body too.
         let hash = xxh3_128(token.as_bytes());
         loop {

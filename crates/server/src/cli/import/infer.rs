@@ -134,20 +134,27 @@ pub fn infer(piece: &Piece, mapping: &Mapping, time: Option<&str>) -> anyhow::Re
 /// The likeliest time column: text that reads as times, by name or else the first; then numbers, by name only.
 fn guess_time(seen: &[Seen]) -> anyhow::Result<String> {
     let by_name = |fits: &dyn Fn(&Seen) -> bool| {
-        TIME_NAMES.iter().find_map(|name| seen.iter().find(|column| column.name.eq_ignore_ascii_case(name) && fits(column)))
+        TIME_NAMES.iter().find_map(|name| {
+            seen.iter().find(|column| column.name.eq_ignore_ascii_case(name) && fits(column))
+        })
     };
     let is_time = |column: &Seen| column.guess == Guess::Time;
     let found = by_name(&is_time).or_else(|| seen.iter().find(|column| is_time(column)));
     let found = found.or_else(|| by_name(&|column| column.is_epoch));
     let names = || seen.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-    let found = found.with_context(|| format!("no column looks like a time; name it with --time (there are: {})", names()))?;
+    let found = found.with_context(|| {
+        format!("no column looks like a time; name it with --time (there are: {})", names())
+    })?;
     Ok(found.name.clone())
 }
 
 /// A column name as near to `name` as the rules allow, and not used yet.
 fn free_name(name: &str, used: &mut BTreeSet<String>) -> String {
-    let mut clean: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).skip_while(|c| *c == '_').collect();
+    let mut clean: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .skip_while(|c| *c == '_')
+        .collect();
     clean.truncate(clean.trim_end_matches('_').len());
     if !clean.starts_with(|c: char| c.is_ascii_alphabetic()) {
         clean.insert_str(0, "c_");
@@ -262,7 +269,9 @@ fn of_type(data_type: &DataType) -> Guess {
         DataType::Boolean => Guess::Bool,
         data_type if data_type.is_integer() => Guess::Int,
         data_type if data_type.is_floating() => Guess::Float,
-        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) if *scale <= 9 => {
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale)
+            if *scale <= 9 =>
+        {
             Guess::Money
         }
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Guess::Time,
@@ -299,7 +308,10 @@ mod tests {
                     {\"@timestamp\":\"2026-01-01T00:00:01Z\",\"a\":1,\"props\":{\"k\":1},\"b\":2.5}\n";
         let inferred = infer_from(Format::Ndjson, rows).expect("a definition");
         let columns = json!({"a": "int", "tags": "strings", "props": "map", "b": "float"});
-        assert_eq!((&inferred.definition["time"], &inferred.definition["columns"]), (&json!("timestamp"), &columns));
+        assert_eq!(
+            (&inferred.definition["time"], &inferred.definition["columns"]),
+            (&json!("timestamp"), &columns)
+        );
     }
 
     #[test]
@@ -315,7 +327,8 @@ mod tests {
     #[test]
     fn names_become_valid_and_stay_apart() {
         let mut used = BTreeSet::new();
-        let names = ["isRobot", "@timestamp", "a b", "a-b", "9lives", "größe", "___"].map(|name| free_name(name, &mut used));
+        let names = ["isRobot", "@timestamp", "a b", "a-b", "9lives", "größe", "___"]
+            .map(|name| free_name(name, &mut used));
         assert_eq!(names, ["isRobot", "timestamp", "a_b", "a_b_2", "c_9lives", "gr__e", "c"]);
     }
 }

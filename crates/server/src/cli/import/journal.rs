@@ -83,7 +83,8 @@ impl Journal {
         again: bool,
     ) -> anyhow::Result<Journal> {
         let path = dir.join(format!("{}.json", identity.hash()));
-        let options = format!("{:032x}", xxh3_128(format!("{PIECE_ROWS_MAX} {PIECE_BYTES_MAX} {options}").as_bytes()));
+        let options =
+            format!("{:032x}", xxh3_128(format!("{PIECE_ROWS_MAX} {PIECE_BYTES_MAX} {options}").as_bytes()));
         let fresh = |run| Journal {
             identity: identity.clone(),
             name: name.display().to_string(),
@@ -105,7 +106,9 @@ impl Journal {
         let (file, dataset) = (name.display(), &identity.dataset);
         if known.finished {
             let rows = known.totals.accepted;
-            bail!("'{file}' was imported into '{dataset}' already ({rows} rows); import it once more with --again");
+            bail!(
+                "'{file}' was imported into '{dataset}' already ({rows} rows); import it once more with --again"
+            );
         }
         if known.options != options {
             let rows = known.totals.rows();
@@ -160,10 +163,13 @@ fn read(path: &Path) -> anyhow::Result<Option<Journal>> {
     match std::fs::read(path) {
         Ok(bytes) => {
             let read = serde_json::from_slice(&bytes);
-            read.map(Some).with_context(|| format!("the import's state '{}' does not read; remove it", path.display()))
+            read.map(Some)
+                .with_context(|| format!("the import's state '{}' does not read; remove it", path.display()))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read the import's state '{}'", path.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot read the import's state '{}'", path.display()))
+        }
     }
 }
 
@@ -186,7 +192,8 @@ mod tests {
 
     fn open(dir: &Path, options: &str, store: &str, again: bool) -> anyhow::Result<Journal> {
         let text = str::to_owned;
-        let identity = Identity { file: text("f"), dataset: text("d"), project: text("p"), target: text("t") };
+        let identity =
+            Identity { file: text("f"), dataset: text("d"), project: text("p"), target: text("t") };
         Journal::open(dir, identity, Path::new("a.csv"), options, Some(store), again)
     }
 

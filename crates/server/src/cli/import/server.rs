@@ -31,7 +31,8 @@ impl Server {
         match reply.status {
             404 => Ok(None),
             status if status < 400 => compile(&self.dataset, &reply.json()?).map(Some),
-            403 => Err(self.client.refused(&reply)).context("an import reads the dataset's columns and needs the scope 'query' too"),
+            403 => Err(self.client.refused(&reply))
+                .context("an import reads the dataset's columns and needs the scope 'query' too"),
             _ => Err(self.client.refused(&reply).into()),
         }
     }
@@ -79,7 +80,8 @@ fn compile(name: &str, description: &Value) -> anyhow::Result<Dataset> {
             columns[member] = description[member].clone();
         }
     }
-    let definition: DatasetDefinition = serde_json::from_value(columns).context("the dataset's description does not read")?;
+    let definition: DatasetDefinition =
+        serde_json::from_value(columns).context("the dataset's description does not read")?;
     Dataset::compile(name, definition).context("the dataset's description does not compile")
 }
 

@@ -89,11 +89,16 @@ impl Source {
 
     /// The unpacked bytes from the beginning, without a byte order mark.
     pub fn reader(&self) -> anyhow::Result<Box<dyn BufRead + Send>> {
-        let file = BufReader::with_capacity(BUFFER_BYTES, Counting { file: self.file()?, read: Arc::clone(&self.read) });
+        let file = BufReader::with_capacity(
+            BUFFER_BYTES,
+            Counting { file: self.file()?, read: Arc::clone(&self.read) },
+        );
         self.read.store(0, Ordering::Relaxed);
         let mut reader: Box<dyn BufRead + Send> = match self.packed {
             Packed::Plain => Box::new(file),
-            Packed::Gzip => Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::bufread::MultiGzDecoder::new(file))),
+            Packed::Gzip => {
+                Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::bufread::MultiGzDecoder::new(file)))
+            }
             Packed::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(file)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;

@@ -64,7 +64,9 @@ impl Records {
                 Found::Record => places.push(line),
                 Found::OpenQuote => {
                     let lines = body[before..].split_inclusive(|byte| *byte == b'\n');
-                    places.extend((line..).zip(lines).filter(|(_, text)| !is_blank(text)).map(|(line, _)| line));
+                    places.extend(
+                        (line..).zip(lines).filter(|(_, text)| !is_blank(text)).map(|(line, _)| line),
+                    );
                     // What follows must not close the quote for the one who reads this piece.
                     break;
                 }
@@ -183,7 +185,11 @@ mod tests {
         let cases = [
             ("a,b\n1,2\n3,4", "a,b\n1,2\n3,4\n", vec![2, 3]),
             ("a,b\r\n1,\"x\ny\"\r\n\r\n3,4\r\n", "a,b\r\n1,\"x\ny\"\r\n3,4\r\n", vec![2, 5]),
-            ("a\n\"he said \"\"\nno\"\"\"\n5\" disk\nz\n", "a\n\"he said \"\"\nno\"\"\"\n5\" disk\nz\n", vec![2, 4, 5]),
+            (
+                "a\n\"he said \"\"\nno\"\"\"\n5\" disk\nz\n",
+                "a\n\"he said \"\"\nno\"\"\"\n5\" disk\nz\n",
+                vec![2, 4, 5],
+            ),
             ("a,b\n\"x\" y,\"1\n2,3\n", "a,b\n\"x\" y,\"1\n2,3\n", vec![2, 3]),
             ("a,b\n\"x,1\n\n2,3", "a,b\n\"x,1\n\n2,3\n", vec![2, 4]),
         ];
@@ -197,7 +203,8 @@ mod tests {
 
     #[test]
     fn every_piece_has_the_header() {
-        let text: String = std::iter::once("n\n".to_owned()).chain((0..50_000).map(|n| format!("{n}\n"))).collect();
+        let text: String =
+            std::iter::once("n\n".to_owned()).chain((0..50_000).map(|n| format!("{n}\n"))).collect();
         let pieces = split(&text, b',');
         assert!(pieces.iter().all(|(body, _)| body.starts_with("n\n")));
         let joined: String = pieces.iter().map(|(body, _)| &body[2..]).collect();
@@ -207,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_quote_that_is_never_closed_costs_one_line() {
-        let lines: Vec<String> = (0..200_000).map(|n| if n == 7 { "\"7\n".to_owned() } else { format!("{n:08}\n") }).collect();
+        let lines: Vec<String> =
+            (0..200_000).map(|n| if n == 7 { "\"7\n".to_owned() } else { format!("{n:08}\n") }).collect();
         let text = format!("n\n{}", lines.concat());
         let pieces = split(&text, b',');
         let joined: String = pieces.iter().map(|(body, _)| &body[2..]).collect();

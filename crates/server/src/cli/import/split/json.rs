@@ -108,7 +108,10 @@ impl Elements {
                 return Ok(true);
             }
             if out.len() - before > ROW_BYTES_MAX {
-                bail!("element {} is longer than {ROW_BYTES_MAX} bytes; is a bracket missing?", self.count + 1);
+                bail!(
+                    "element {} is longer than {ROW_BYTES_MAX} bytes; is a bracket missing?",
+                    self.count + 1
+                );
             }
         }
     }

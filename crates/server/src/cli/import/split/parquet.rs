@@ -1,7 +1,7 @@
 //! Parquet: a piece is some rows of the file, as a Parquet file of their own.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use parquet::arrow::ArrowWriter;
@@ -27,7 +27,11 @@ impl Batches {
         let builder = ParquetRecordBatchReaderBuilder::try_new(source.file()?).with_context(not_parquet)?;
         let metadata = builder.metadata();
         let rows = metadata.file_metadata().num_rows().max(0).unsigned_abs();
-        let bytes: i64 = metadata.row_groups().iter().map(parquet::file::metadata::RowGroupMetaData::total_byte_size).sum();
+        let bytes: i64 = metadata
+            .row_groups()
+            .iter()
+            .map(parquet::file::metadata::RowGroupMetaData::total_byte_size)
+            .sum();
         let row_bytes = bytes.max(0).unsigned_abs() / rows.max(1);
         let batch_rows = (PIECE_BYTES_MAX as u64 / row_bytes.max(1)).clamp(1, PIECE_ROWS_MAX as u64);
         let reader = builder.with_batch_size(batch_rows as usize).build().with_context(not_parquet)?;
