@@ -14,8 +14,9 @@ use crate::chunk::{Chunk, Run};
 pub const CHUNK_ROWS_SETTLED: usize = 16_384;
 /// Bytes from which a chunk is merged no more: rows can be large.
 pub const CHUNK_BYTES_SETTLED: usize = 4 << 20;
-/// Rows one chunk takes in at most when a group of requests becomes chunks.
-const CHUNK_ROWS_MAX: usize = 65_536;
+/// Requests that are joined into a chunk at once: with more, thousands of tiny arrays are alive together, and the
+/// allocator slows down.
+const BATCHES_MAX: usize = 256;
 
 /// The size of a chunk, for [`plan_merge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,7 @@ pub struct ChunkSize {
 }
 
 impl ChunkSize {
-    /// Of a chunk.
-    pub fn of(chunk: &Chunk) -> Self {
+    fn of(chunk: &Chunk) -> Self {
         ChunkSize { rows: chunk.batch().rows(), bytes: chunk.memory_bytes() }
     }
 
@@ -62,42 +62,60 @@ pub fn merge(chunks: &[Arc<Chunk>]) -> Chunk {
 /// Requests of one dataset, in order, as few chunks as fit.
 #[derive(Default)]
 pub struct Gathered {
+    chunks: Vec<Arc<Chunk>>,
+    chunk_bytes: usize,
+    /// The latest requests, not yet a chunk.
     batches: Vec<RowBatch>,
     runs: Vec<Run>,
     rows: usize,
-    bytes: usize,
-    full: Vec<Arc<Chunk>>,
+    batch_bytes: usize,
 }
 
 impl Gathered {
     /// Takes the rows of one record.
     pub fn push(&mut self, run: Run, batch: RowBatch) {
         self.rows += batch.rows();
-        self.bytes += batch.memory_bytes();
+        self.batch_bytes += batch.memory_bytes();
         self.batches.push(batch);
         self.runs.push(run);
-        if self.rows >= CHUNK_ROWS_MAX || self.bytes >= CHUNK_BYTES_SETTLED {
+        let full = self.rows >= CHUNK_ROWS_SETTLED || self.batch_bytes >= CHUNK_BYTES_SETTLED;
+        if full || self.batches.len() >= BATCHES_MAX {
             self.seal();
         }
+    }
+
+    /// Bytes it holds. A single row as a batch of its own takes ten times what it takes in a chunk.
+    pub fn memory_bytes(&self) -> usize {
+        self.chunk_bytes + self.batch_bytes
     }
 
     /// The chunks.
     pub fn finish(mut self) -> Vec<Arc<Chunk>> {
         self.seal();
-        self.full
+        self.chunks
     }
 
     fn seal(&mut self) {
         let batches = std::mem::take(&mut self.batches);
         let runs = std::mem::take(&mut self.runs);
-        (self.rows, self.bytes) = (0, 0);
+        (self.rows, self.batch_bytes) = (0, 0);
         let batch = match batches.len() {
             0 => return,
             1 => batches.into_iter().next().expect("there is one"),
             _ => RowBatch::concat(&batches.iter().collect::<Vec<_>>()),
         };
-        self.full.push(Arc::new(Chunk::new(batch, runs)));
+        self.chunks.push(Arc::new(Chunk::new(batch, runs)));
+        while let Some(range) = plan_merge(&sizes(&self.chunks)) {
+            let merged = Arc::new(merge(&self.chunks[range.clone()]));
+            self.chunks.splice(range, [merged]);
+        }
+        self.chunk_bytes = self.chunks.iter().map(|chunk| chunk.memory_bytes()).sum();
     }
+}
+
+/// The sizes of chunks.
+pub fn sizes(chunks: &[Arc<Chunk>]) -> Vec<ChunkSize> {
+    chunks.iter().map(|chunk| ChunkSize::of(chunk)).collect()
 }
 
 #[cfg(test)]

@@ -39,8 +39,6 @@ pub struct Recovered {
     pub shared: Arc<Shared>,
     /// Where the log goes on.
     pub log: LogPosition,
-    /// Bytes of replayed rows in memory.
-    pub memtable_bytes: u64,
     /// The data folder's lock.
     pub lock: LockGuard,
 }
@@ -86,14 +84,14 @@ pub fn recover(config: StoreConfig, disk: DiskRef, clock: Arc<dyn Clock>) -> Sto
     let check = LogReader::new(shared.disk.as_ref(), &data_dir, content.flushed)
         .read(|lsn, path, offset, bytes| replay.record(lsn, path, offset, bytes))?;
     replay.show()?;
-    let (memtable_bytes, last, rows) = (replay.memtable_bytes, replay.last, replay.rows);
+    let (last, rows) = (replay.last, replay.rows);
     tidy_log(shared.disk.as_ref(), &data_dir, &check)?;
     let seconds = started.elapsed().as_secs_f64();
     shared.replay.0.store(seconds.to_bits(), Ordering::Relaxed);
     shared.replay.1.store(rows, Ordering::Relaxed);
     tracing::info!(records = check.records, rows, seconds, "the store is open");
     let log_bytes = check.files.iter().map(|file| file.good_bytes).sum();
-    Ok(Recovered { shared, log: LogPosition::after(last, log_bytes), memtable_bytes, lock })
+    Ok(Recovered { shared, log: LogPosition::after(last, log_bytes), lock })
 }
 
 /// Takes the lock of a data folder.
@@ -216,7 +214,6 @@ fn tidy_log(disk: &dyn Disk, data_dir: &Path, check: &LogCheck) -> StoreResult<(
 struct Replay<'a> {
     shared: &'a Arc<Shared>,
     gathered: BTreeMap<DatasetId, Gathered>,
-    memtable_bytes: u64,
     rows: u64,
     last: Lsn,
 }
@@ -224,7 +221,7 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     fn new(shared: &'a Arc<Shared>) -> Self {
         let last = shared.state().flushed();
-        Replay { shared, gathered: BTreeMap::new(), memtable_bytes: 0, rows: 0, last }
+        Replay { shared, gathered: BTreeMap::new(), rows: 0, last }
     }
 
     fn record(&mut self, lsn: Lsn, path: &Path, offset: u64, content: &[u8]) -> StoreResult<()> {
@@ -242,7 +239,8 @@ impl<'a> Replay<'a> {
             })?,
             Record::Delete(delete) => self.delete(lsn, &delete)?,
         }
-        if self.memtable_bytes >= self.shared.config.memtable_bytes_max {
+        let bytes: usize = self.gathered.values().map(Gathered::memory_bytes).sum();
+        if bytes as u64 >= self.shared.config.memtable_bytes_max {
             self.flush()?;
         }
         Ok(())
@@ -279,7 +277,6 @@ impl<'a> Replay<'a> {
         }
         let batch = drop_rows(batch, &record.dropped);
         self.rows += batch.rows() as u64;
-        self.memtable_bytes += batch.memory_bytes() as u64;
         let run = RowRun { project: head.project.clone(), lsn, rows: batch.rows() as u32 };
         self.gathered.entry(head.dataset).or_default().push(run, batch);
         Ok(())
@@ -313,7 +310,6 @@ impl<'a> Replay<'a> {
         let dedup = self.shared.dedup().freeze();
         self.shared.state().freeze();
         flush::flush(self.shared, &FlushJob { through: self.last, dedup, waiters: Vec::new() })?;
-        self.memtable_bytes = 0;
         Ok(())
     }
 }

@@ -61,6 +61,7 @@ pub struct Shared {
     state: Mutex<State>,
     snapshot: RwLock<Arc<Snapshot>>,
     durable: AtomicI64,
+    active_bytes: AtomicU64,
     visible: (Mutex<Lsn>, Condvar),
     next_segment: AtomicU64,
     hook: RwLock<Option<CommitHook>>,
@@ -119,6 +120,7 @@ impl Shared {
             state: Mutex::new(state),
             snapshot: RwLock::new(snapshot),
             durable: AtomicI64::new(visible.0),
+            active_bytes: AtomicU64::new(0),
             visible: (Mutex::new(visible), Condvar::new()),
             next_segment: AtomicU64::new(next_segment),
             hook: RwLock::new(None),
@@ -151,8 +153,14 @@ impl Shared {
     pub fn publish(&self, state: &mut State) -> Arc<Snapshot> {
         let snapshot = Arc::new(state.snapshot(self.clock.now()));
         self.durable.store(state.visible().0, Ordering::Release);
+        self.active_bytes.store(state.active_bytes(), Ordering::Release);
         let mut place = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *place, snapshot)
+    }
+
+    /// Bytes of the rows in memory that came since the last freeze, as last shown.
+    pub fn active_bytes(&self) -> u64 {
+        self.active_bytes.load(Ordering::Acquire)
     }
 
     /// Every record up to here is durable.

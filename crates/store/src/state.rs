@@ -25,6 +25,8 @@ pub struct State {
     datasets: BTreeMap<DatasetId, DatasetState>,
     visible: Lsn,
     flushed: Lsn,
+    /// Bytes of all active chunks.
+    active_bytes: u64,
 }
 
 /// One dataset.
@@ -82,7 +84,7 @@ impl DatasetState {
 impl State {
     /// A state without datasets.
     pub fn new(store_id: StoreId, flushed: Lsn) -> Self {
-        State { store_id, datasets: BTreeMap::new(), visible: flushed, flushed }
+        State { store_id, datasets: BTreeMap::new(), visible: flushed, flushed, active_bytes: 0 }
     }
 
     /// The last record that is visible.
@@ -93,6 +95,11 @@ impl State {
     /// The last record that is in segments.
     pub fn flushed(&self) -> Lsn {
         self.flushed
+    }
+
+    /// Bytes of the rows that came since the last freeze.
+    pub fn active_bytes(&self) -> u64 {
+        self.active_bytes
     }
 
     /// A dataset, to read.
@@ -124,7 +131,10 @@ impl State {
 
     /// Forgets a dataset with all its rows.
     pub fn remove(&mut self, id: DatasetId) -> Option<DatasetState> {
-        self.datasets.remove(&id)
+        let removed = self.datasets.remove(&id)?;
+        let bytes: usize = removed.active.iter().map(|chunk| chunk.memory_bytes()).sum();
+        self.active_bytes = self.active_bytes.saturating_sub(bytes as u64);
+        Some(removed)
     }
 
     /// Shows durable rows and deletes up to a record. Those of a dataset that was dropped meanwhile are left out.
@@ -135,8 +145,10 @@ impl State {
         through: Lsn,
     ) {
         for (id, chunk) in chunks {
+            let bytes = chunk.memory_bytes() as u64;
             if let Some(dataset) = self.dataset_mut(id) {
                 dataset.active.push(chunk);
+                self.active_bytes += bytes;
             }
         }
         for (id, tombstone) in tombstones {
@@ -152,6 +164,7 @@ impl State {
         for dataset in self.datasets.values_mut() {
             dataset.frozen.append(&mut dataset.active);
         }
+        self.active_bytes = 0;
     }
 
     /// Notes that all records up to `through` are in segments.
@@ -162,8 +175,7 @@ impl State {
     /// The first chunks worth merging, as found in the active chunks of any dataset.
     pub fn chunks_to_merge(&self) -> Option<(DatasetId, Vec<Arc<Chunk>>)> {
         self.datasets.iter().find_map(|(id, dataset)| {
-            let sizes: Vec<_> = dataset.active.iter().map(|chunk| memtable::ChunkSize::of(chunk)).collect();
-            let range = memtable::plan_merge(&sizes)?;
+            let range = memtable::plan_merge(&memtable::sizes(&dataset.active))?;
             Some((*id, dataset.active[range].to_vec()))
         })
     }
@@ -176,6 +188,8 @@ impl State {
             .windows(merged.len())
             .position(|window| window.iter().zip(merged).all(|(a, b)| Arc::ptr_eq(a, b)));
         let Some(first) = found else { return false };
+        let before: usize = merged.iter().map(|chunk| chunk.memory_bytes()).sum();
+        self.active_bytes = (self.active_bytes + chunk.memory_bytes() as u64).saturating_sub(before as u64);
         dataset.active.splice(first..first + merged.len(), [chunk]);
         dataset.view = None;
         true

@@ -48,10 +48,10 @@ struct Threads {
 impl Store {
     /// Opens the store in `config.data_dir`, or makes one: lock, recovery, then the threads.
     pub fn open(config: StoreConfig, disk: DiskRef, clock: Arc<dyn Clock>) -> StoreResult<Store> {
-        let Recovered { shared, log, memtable_bytes, lock } = recover(config, disk, clock)?;
+        let Recovered { shared, log, lock } = recover(config, disk, clock)?;
         let stop = Arc::new(Stop::default());
         let (flusher, jobs) = mpsc::channel();
-        let preparer = Preparer::new(Arc::clone(&shared), log, memtable_bytes);
+        let preparer = Preparer::new(Arc::clone(&shared), log);
         let (committing, flushing, tidying) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
         let (stopping, ending) = (Arc::clone(&stop), Arc::clone(&stop));
         let handles = vec![

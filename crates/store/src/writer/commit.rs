@@ -46,21 +46,24 @@ fn write(shared: &Shared, log: &mut Option<LogFile>, group: &Group) -> StoreResu
 }
 
 fn show(shared: &Shared, group: &mut Group, flusher: &Sender<FlushJob>) {
-    let changes = !group.chunks.is_empty() || !group.tombstones.is_empty();
     let mut state = shared.state();
-    if changes || group.through > state.visible() {
+    let advances = group.through > state.visible();
+    let freeze = group.freeze.take();
+    if advances || freeze.is_some() {
         let (chunks, tombstones) = (std::mem::take(&mut group.chunks), std::mem::take(&mut group.tombstones));
         state.commit(chunks, tombstones, group.through);
+        if freeze.is_some() {
+            state.freeze();
+        }
         shared.publish(&mut state);
     }
-    if let Some(job) = group.freeze.take() {
-        state.freeze();
+    if let Some(job) = freeze {
         // The flusher ends after the committer does.
         let _ = flusher.send(job);
     }
     drop(state);
     shared.counters.answered(group.replies.len() as u64, group.rows);
-    if changes {
+    if advances {
         shared.committed(group.through);
     }
 }

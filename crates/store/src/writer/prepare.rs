@@ -50,8 +50,8 @@ pub struct Preparer {
     log: LogPosition,
     group: Group,
     gathered: BTreeMap<DatasetId, Gathered>,
-    /// Bytes of rows since the last freeze.
-    memtable_bytes: u64,
+    /// Bytes of rows in the group the committer has.
+    handed_bytes: u64,
     /// Anything since the last freeze that a flush would make smaller or faster to replay.
     dirty: bool,
     flush_waiters: Vec<FlushWaiter>,
@@ -63,14 +63,14 @@ pub struct Preparer {
 
 impl Preparer {
     /// Continues after recovery.
-    pub fn new(shared: Arc<Shared>, log: LogPosition, memtable_bytes: u64) -> Self {
+    pub fn new(shared: Arc<Shared>, log: LogPosition) -> Self {
         let dirty = log.bytes > 0;
         Preparer {
             shared,
             log,
             group: Group::default(),
             gathered: BTreeMap::new(),
-            memtable_bytes,
+            handed_bytes: 0,
             dirty,
             flush_waiters: Vec::new(),
             last_write: Instant::now(),
@@ -82,6 +82,9 @@ impl Preparer {
     pub fn run(mut self) {
         loop {
             let facts = self.shared.queue.facts();
+            if facts.committer_idle {
+                self.handed_bytes = 0;
+            }
             if self.shared.health.poisoned().is_some() {
                 self.refuse_all();
                 if facts.closed && !facts.waiting {
@@ -120,9 +123,15 @@ impl Preparer {
     }
 
     fn memtable_is_full(&self) -> bool {
-        self.memtable_bytes >= self.shared.config.memtable_bytes_max
+        self.memtable_bytes() >= self.shared.config.memtable_bytes_max
             // The other half belongs to the records that are being flushed.
             || self.log.bytes >= self.shared.config.log_bytes_max / 2
+    }
+
+    /// Bytes of rows since the last freeze: shown, with the committer, in the group.
+    fn memtable_bytes(&self) -> u64 {
+        let gathered: usize = self.gathered.values().map(Gathered::memory_bytes).sum();
+        self.shared.active_bytes() + self.handed_bytes + gathered as u64
     }
 
     fn wants_freeze(&self, facts: &QueueFacts) -> bool {
@@ -259,7 +268,6 @@ impl Preparer {
     }
 
     fn gather(&mut self, dataset: DatasetId, project: ProjectName, lsn: Lsn, batch: RowBatch) {
-        self.memtable_bytes += batch.memory_bytes() as u64;
         let run = Run { project, lsn, rows: batch.rows() as u32 };
         self.gathered.entry(dataset).or_default().push(run, batch);
     }
@@ -270,6 +278,7 @@ impl Preparer {
         }
         let mut group = std::mem::take(&mut self.group);
         group.through = self.log.last;
+        self.handed_bytes = group.chunks.iter().map(|(_, chunk)| chunk.memory_bytes() as u64).sum();
         let now = Instant::now();
         if !group.frames.is_empty() {
             self.last_write = now;
@@ -292,7 +301,6 @@ impl Preparer {
         self.shared.queue.set_flushing(true);
         self.log.file = None;
         self.log.bytes = 0;
-        self.memtable_bytes = 0;
         self.dirty = false;
     }
 
