@@ -294,3 +294,6 @@ impl Dedup {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

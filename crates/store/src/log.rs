@@ -10,3 +10,6 @@ mod replay;
 pub use file::{FileHeader, FrameWriter, HEADER_BYTES, LogFile};
 pub use record::{DeleteRecord, Record, RowsHead, RowsRecord, Token};
 pub use replay::{LogCheck, LogReader};
+
+#[cfg(test)]
+mod tests;
