@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tidewater_model::names::ProjectName;
 use tidewater_model::query::Query;
 use tidewater_model::time::Timestamp;
 use tidewater_query::Answer;
@@ -22,6 +23,8 @@ use crate::token;
 
 /// Seconds after which a client may find room for a new cursor.
 const RETRY_AFTER_S: u64 = 30;
+/// How long a delete is remembered: far longer than a question may run and its answer be kept unused.
+const DELETES_KEPT: Duration = Duration::from_secs(3_600);
 
 /// What every page of a pinned answer shares.
 #[derive(Clone, Debug)]
@@ -57,6 +60,15 @@ pub(crate) struct Cursors {
     next: AtomicU64,
     // Held for map operations only; answers are rendered and spilled outside it.
     entries: Mutex<BTreeMap<u64, Entry>>,
+    deletes: Mutex<Vec<DeletedRows>>,
+}
+
+/// A delete that answers computed before it must not survive.
+struct DeletedRows {
+    at: Instant,
+    project: ProjectName,
+    dataset: String,
+    version: Version,
 }
 
 /// A cursor as read from its token.
@@ -92,7 +104,7 @@ impl Cursors {
         let entries = Mutex::new(BTreeMap::new());
         // Ids count up, so the order of ids is the order of age.
         let next = AtomicU64::new(seed & !0xffff_ffff);
-        Cursors { folder, memory_bytes_max, spill_bytes_max, ttl, next, entries }
+        Cursors { folder, memory_bytes_max, spill_bytes_max, ttl, next, entries, deletes: Mutex::default() }
     }
 
     /// Keeps an answer; the id goes into tokens.
@@ -137,8 +149,28 @@ impl Cursors {
         let mut entries = self.lock();
         self.expire(&mut entries);
         let entry = entries.get_mut(&position.id).ok_or(EngineError::CursorExpired)?;
+        if self.holds_deleted_rows(&entry.pinned) {
+            entries.remove(&position.id);
+            return Err(EngineError::CursorExpired);
+        }
         entry.last_used = Instant::now();
         Ok((position.id, Found { pinned: entry.pinned.clone(), rows: entry.rows.clone() }))
+    }
+
+    /// Notes a delete: from now on no page is cut from an answer of an earlier state of those rows.
+    pub fn deleted(&self, project: ProjectName, dataset: String, version: Version) {
+        let mut deletes = self.deletes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        deletes.retain(|delete| delete.at.elapsed() < DELETES_KEPT);
+        deletes.push(DeletedRows { at: Instant::now(), project, dataset, version });
+    }
+
+    fn holds_deleted_rows(&self, pinned: &Pinned) -> bool {
+        let deletes = self.deletes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        deletes.iter().any(|delete| {
+            delete.project == pinned.query.project
+                && *delete.dataset == *pinned.query.dataset.name
+                && pinned.version.lsn < delete.version.lsn
+        })
     }
 
     /// Answers kept, bytes of them in memory, bytes on disk.

@@ -5,13 +5,17 @@
 
 use std::sync::Arc;
 
+use arrow_buffer::BooleanBuffer;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tidewater_decode::{Decoded, Encoding, Format, Mapping, Options, RowError, Unknown, decode, decompress};
+use tidewater_decode::{
+    Decoded, Encoding, Format, Mapping, Options, ROW_ERRORS_MAX, RowError, Unknown, decode, decompress,
+};
 use tidewater_model::limits::BATCH_ROWS_MAX;
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{Dataset, DatasetId};
+use tidewater_model::time::Timestamp;
 use tidewater_store::{Append, Receipt, StoreResult, Token, Version};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_128;
@@ -160,7 +164,10 @@ impl Engine {
             bytes_max,
             mapping: &mapping,
         };
-        let decoded = decode(request.format, &body, dataset, &options)?;
+        let mut decoded = decode(request.format, &body, dataset, &options)?;
+        if let Some(horizon) = horizon(dataset, options.now) {
+            refuse_expired(&mut decoded, horizon);
+        }
         let body_hash = if request.token.is_some() { xxh3_128(&body) } else { 0 };
         Ok(Prepared { decoded, body_hash, bytes: body.len() as u64 })
     }
@@ -238,6 +245,47 @@ impl Engine {
         });
         self.rejects.push(&request.project, rows);
     }
+}
+
+/// The time before which rows have expired in every tier, if there is one.
+fn horizon(dataset: &Dataset, now: Timestamp) -> Option<Timestamp> {
+    let retention = &dataset.retention;
+    let mut longest = retention.raw_us?;
+    if !dataset.rollups.is_empty() {
+        for tier in retention.tiers_us.values() {
+            longest = longest.max((*tier)?);
+        }
+    }
+    Some(Timestamp(now.0.saturating_sub(longest)))
+}
+
+/// Takes out rows that retention would drop at once: storing them would be a success that is none.
+fn refuse_expired(decoded: &mut Decoded, horizon: Timestamp) {
+    let times = decoded.batch.times();
+    if times.iter().all(|time| *time >= horizon.0) {
+        return;
+    }
+    let kept: BooleanBuffer = times.iter().map(|time| *time >= horizon.0).collect();
+    for (index, time) in decoded.row_index.iter().zip(times).filter(|(_, time)| **time < horizon.0) {
+        decoded.rejected += 1;
+        if decoded.errors.len() < ROW_ERRORS_MAX {
+            decoded.errors.push(RowError {
+                index: *index,
+                field: None,
+                code: "time_too_old",
+                message: format!(
+                    "the time {} lies before {horizon}, from when on rows are kept",
+                    Timestamp(*time)
+                ),
+                excerpt: String::new(),
+            });
+        }
+    }
+    let batch = decoded.batch.filter(&kept);
+    decoded.errors.sort_by_key(|error| error.index);
+    decoded.row_index =
+        decoded.row_index.iter().zip(&kept).filter(|(_, kept)| *kept).map(|(index, _)| *index).collect();
+    decoded.batch = batch;
 }
 
 fn reply(extra: Extra, receipt: Receipt) -> IngestReply {

@@ -1,9 +1,10 @@
 //! Readiness: whether each part of the database does its work now. The query part runs a real question.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidewater_model::query::DateRange;
 use tidewater_model::time::{RangeSpec, RangeWord};
+use tidewater_query::Control;
 
 use crate::engine::Engine;
 use crate::error::EngineResult;
@@ -38,7 +39,7 @@ impl Engine {
             let _ = self.store.snapshot();
             return None;
         };
-        match tokio::time::timeout(CHECK_TIMEOUT, self.ask_count(dataset.name.to_string())).await {
+        match tokio::time::timeout(CHECK_TIMEOUT, self.count_last_minute(dataset.name.to_string())).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the readiness question failed");
@@ -48,15 +49,23 @@ impl Engine {
         }
     }
 
-    async fn ask_count(&self, dataset: String) -> EngineResult<()> {
+    /// Runs beside the places for questions: a server that is busy answering is still ready.
+    async fn count_last_minute(&self, dataset: String) -> EngineResult<()> {
         let word = RangeWord::Minutes(1);
         let rows = RowFilter {
             dataset,
             date_range: Some(DateRange::Spec(RangeSpec::Word(word))),
             ..RowFilter::default()
         };
-        let project = crate::default_project();
-        self.query(rows.count()?, project).await.map(|_| ())
+        self.blocking(move |engine| {
+            let snapshot = engine.store.snapshot();
+            let view = engine.view(&snapshot, &rows.dataset)?;
+            let query = engine.resolve(&rows.count()?, &crate::default_project(), &view)?;
+            let control = Control { deadline: Some(Instant::now() + CHECK_TIMEOUT), ..Control::default() };
+            engine.executor.execute(&query, &view, &control)?;
+            Ok(())
+        })
+        .await
     }
 }
 

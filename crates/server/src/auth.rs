@@ -11,6 +11,7 @@ use tidewater_engine::{Grant, Refusal, Scope, default_project};
 use tidewater_model::names::ProjectName;
 
 use crate::app::AppState;
+use crate::body::parameter_values;
 use crate::problem::Problem;
 
 /// The header that names a project.
@@ -22,8 +23,8 @@ const X_API_KEY: &str = "x-api-key";
 #[derive(Clone, Debug)]
 pub struct Caller {
     grant: Grant,
-    /// `?project=`.
-    query_project: Option<String>,
+    /// Every `?project=`; one is usual.
+    query_projects: Vec<String>,
     /// `X-Project`.
     header_project: Option<String>,
 }
@@ -39,23 +40,26 @@ impl Caller {
     /// Whose rows the request means: `?project=`, then the body, then `X-Project`, then the key's own project or `default`. A key
     /// that is bound to one project may name no other, in any of these places.
     pub fn project(&self, body: Option<&ProjectName>) -> Result<ProjectName, Problem> {
-        let named = |name: &Option<String>, field: &'static str| {
-            let parsed = name.as_deref().map(ProjectName::new).transpose();
-            parsed.map_err(|error| Problem::bad_request("invalid_name", error.to_string()).at(field))
+        let named = |name: &String, field: &'static str| {
+            ProjectName::new(name)
+                .map_err(|error| Problem::bad_request("invalid_name", error.to_string()).at(field))
         };
-        let places = [
-            named(&self.query_project, "project")?,
-            body.cloned(),
-            named(&self.header_project, "X-Project")?,
-        ];
+        let mut places = Vec::new();
+        for name in &self.query_projects {
+            places.push(named(name, "project")?);
+        }
+        places.extend(body.cloned());
+        if let Some(name) = &self.header_project {
+            places.push(named(name, "X-Project")?);
+        }
         if let Some(own) = &self.grant.project {
-            let other = places.iter().flatten().find(|place| *place != own);
+            let other = places.iter().find(|place| *place != own);
             return match other {
                 None => Ok(own.clone()),
                 Some(other) => Err(wrong_project(other)),
             };
         }
-        Ok(places.into_iter().flatten().next().unwrap_or_else(default_project))
+        Ok(places.into_iter().next().unwrap_or_else(default_project))
     }
 
     /// The one project the key is bound to; none for all.
@@ -63,12 +67,21 @@ impl Caller {
         self.grant.project.as_ref()
     }
 
+    /// Refuses a key that is bound to one project: what follows touches what all projects share.
+    pub fn all_projects(&self) -> Result<(), Problem> {
+        match self.own_project() {
+            None => Ok(()),
+            Some(own) => {
+                let detail = format!("this key belongs to project '{own}'; this needs a key of all projects");
+                Err(Problem::new(StatusCode::FORBIDDEN, "wrong_project", detail))
+            }
+        }
+    }
+
     /// The project the caller sees where none is named: its own, or all.
     pub fn visible(&self) -> Result<Option<ProjectName>, Problem> {
-        match (&self.grant.project, &self.query_project, &self.header_project) {
-            (None, None, None) => Ok(None),
-            _ => self.project(None).map(Some),
-        }
+        let is_named = !self.query_projects.is_empty() || self.header_project.is_some();
+        if is_named || self.grant.project.is_some() { self.project(None).map(Some) } else { Ok(None) }
     }
 
     fn require(self, scope: Scope) -> Result<Self, Problem> {
@@ -91,7 +104,7 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
         let secret = secret(&parts.headers)?;
         let grant = app.engine.keys().verify(secret, app.engine.now()).map_err(refused)?;
-        let query_project = parts.uri.query().and_then(query_project);
+        let query_projects = parts.uri.query().map_or(Ok(Vec::new()), query_projects)?;
         let header_project = match parts.headers.get(X_PROJECT).map(|value| value.to_str()) {
             None => None,
             Some(Ok(name)) => Some(name.to_owned()),
@@ -101,7 +114,7 @@ impl FromRequestParts<AppState> for Caller {
                 );
             }
         };
-        let caller = Caller { grant, query_project, header_project };
+        let caller = Caller { grant, query_projects, header_project };
         // Every route refuses a foreign project in the request line and headers, also those that would not look at it.
         caller.project(None)?;
         Ok(caller)
@@ -136,9 +149,9 @@ fn refused(refusal: Refusal) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, code, detail)
 }
 
-/// The `project` parameter of a query string. Names need no escapes, so a value with one is refused later as a name.
-fn query_project(query: &str) -> Option<String> {
-    query.split('&').find_map(|pair| pair.strip_prefix("project=")).map(str::to_owned)
+/// The decoded `project` parameters of a query string.
+fn query_projects(query: &str) -> Result<Vec<String>, Problem> {
+    parameter_values(query, "project").collect()
 }
 
 macro_rules! scoped {

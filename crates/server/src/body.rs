@@ -21,6 +21,9 @@ use crate::problem::Problem;
 /// Bytes of a JSON body that is not rows (questions, definitions, keys), decompressed. The largest sensible one is a question
 /// with thousands of filter values.
 const JSON_BODY_BYTES_MAX: usize = 2 << 20;
+/// Bytes of a body that is too long which are read and thrown away, so that a client that sends before it listens still gets to
+/// read why; past it the connection is closed.
+const DISCARD_BYTES_MAX: u64 = 64 << 20;
 /// First reservation for a body whose length is not declared, in bytes.
 const CHUNK_BYTES: u64 = 64 << 10;
 
@@ -109,6 +112,7 @@ pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permi
     };
     let declared = body.size_hint().exact();
     if declared.is_some_and(|bytes| bytes > limit) {
+        discard(body, idle).await;
         return Err(too_large(limit));
     }
     permit.cover(declared.unwrap_or(CHUNK_BYTES)).map_err(full)?;
@@ -133,6 +137,7 @@ pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permi
         };
         let so_far = (first.len() + rest.len() + data.len()) as u64;
         if so_far > limit {
+            discard(body, idle).await;
             return Err(too_large(limit));
         }
         permit.cover(so_far).map_err(full)?;
@@ -148,6 +153,20 @@ pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permi
         }
     }
     Ok(if rest.is_empty() { first } else { Bytes::from(rest) })
+}
+
+/// Reads what is left of a body and keeps nothing of it.
+async fn discard(mut body: Body, idle: Duration) {
+    let mut left = DISCARD_BYTES_MAX;
+    loop {
+        let frame = tokio::time::timeout(idle, poll_fn(|context| Pin::new(&mut body).poll_frame(context)));
+        let Ok(Some(Ok(frame))) = frame.await else { return };
+        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+        left = left.saturating_sub(bytes);
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 fn too_large(limit: u64) -> Problem {
@@ -173,6 +192,18 @@ pub fn url_parameters(query: &str) -> Result<Vec<(String, String)>, Problem> {
             Ok((unescape(name)?, unescape(value)?))
         })
         .collect()
+}
+
+/// The decoded values of one parameter of a query string.
+pub fn parameter_values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Result<String, Problem>> + 'a {
+    query.split('&').filter_map(move |pair| {
+        let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match unescape(found) {
+            Ok(found) if found == name => Some(unescape(value)),
+            Ok(_) => None,
+            Err(problem) => Some(Err(problem)),
+        }
+    })
 }
 
 /// `application/x-www-form-urlencoded`, as the URL standard reads it.

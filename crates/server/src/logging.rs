@@ -11,12 +11,14 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
     use anyhow::Context as _;
     let filter = EnvFilter::try_new(&config.level)
         .with_context(|| format!("log.level '{}' is no filter", config.level))?;
+    let is_terminal = std::io::stderr().is_terminal();
     let as_text = match config.format {
         LogFormat::Text => true,
         LogFormat::Json => false,
-        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Auto => is_terminal,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
     // A second start in one process (tests) keeps the first one's settings.
     let _ = if as_text { builder.try_init() } else { builder.json().flatten_event(true).try_init() };
     Ok(())

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -58,9 +59,15 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     let elapsed = started.elapsed();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     app.http.record(route, &method, response.status(), elapsed);
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+    if let Some(problem) = problem_of(&mut response) {
         log(&problem, &id, &method, route);
+        let headers = std::mem::take(response.headers_mut());
         response = problem.render(id.as_str());
+        // `Allow` of a 405 and the like stay; what describes the old body does not.
+        let kept = headers.into_iter().filter_map(|(name, value)| Some((name?, value)));
+        for (name, value) in kept.filter(|(name, _)| *name != CONTENT_LENGTH && *name != CONTENT_TYPE) {
+            response.headers_mut().insert(name, value);
+        }
     } else {
         tracing::debug!(
             request_id = id.as_str(), %method, route, status = response.status().as_u16(),
@@ -71,6 +78,19 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
+}
+
+/// The problem a response carries. The framework's own refusals (a path that is not UTF-8) are plain text and become one.
+fn problem_of(response: &mut Response) -> Option<Problem> {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        return Some(problem);
+    }
+    let is_text =
+        response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    let is_refusal = response.status().is_client_error() && is_text;
+    is_refusal.then(|| {
+        Problem::new(response.status(), "malformed_request", "the request line or its headers do not read")
+    })
 }
 
 fn log(problem: &Problem, id: &RequestId, method: &Method, route: &str) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidewater_engine::EngineError;
 
 use crate::app::AppState;
-use crate::auth::{Administers, Asks, Caller};
+use crate::auth::{Administers, Asks};
 use crate::openapi::schema;
 use crate::problem::{Problem, chain};
 use crate::routes::rows::job_json;
@@ -68,24 +68,13 @@ pub async fn job(
     }
 }
 
-/// Only a key of all projects may touch what holds all projects.
-fn all_projects(caller: &Caller) -> Result<(), Problem> {
-    match caller.own_project() {
-        None => Ok(()),
-        Some(own) => {
-            let detail = format!("this key belongs to project '{own}'; this needs a key of all projects");
-            Err(Problem::new(StatusCode::FORBIDDEN, "wrong_project", detail))
-        }
-    }
-}
-
 /// Copies a consistent state of all data into the configured backup folder while the server goes on.
 #[utoipa::path(post, path = "/api/v1/backup", tag = "admin", responses((status = 201, body = schema::Backup)))]
 pub async fn backup(
     State(app): State<AppState>,
     Administers(caller): Administers,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    all_projects(&caller)?;
+    caller.all_projects()?;
     let now = app.engine.now();
     let name = format!("backup-{}", now.to_string().replace([':', '.'], "-"));
     let target = backup_folder(&app).join(&name);
@@ -114,7 +103,7 @@ pub async fn verify(
     State(app): State<AppState>,
     Administers(caller): Administers,
 ) -> Result<Json<Value>, Problem> {
-    all_projects(&caller)?;
+    caller.all_projects()?;
     let report = app.engine.blocking(|engine| Ok(engine.store().verify()?)).await?;
     for problem in &report.problems {
         tracing::error!(problem = chain(problem), "verification found damage");

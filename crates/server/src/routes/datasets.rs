@@ -57,17 +57,19 @@ pub async fn get(
     to_json(&dataset).map(Json)
 }
 
-/// Creates or widens a dataset. What the definition does not name stays.
+/// Creates or widens a dataset. What the definition does not name stays. A dataset holds the rows of all projects, and its
+/// retention deletes them, so this needs a key of all projects, as dropping one does.
 #[utoipa::path(put, path = "/api/v1/datasets/{name}", tag = "datasets", params(("name" = String, Path)),
     request_body = schema::Definition,
     responses((status = 200, body = schema::Dataset, description = "Widened."),
         (status = 201, body = schema::Dataset, description = "Created.")))]
 pub async fn put(
     State(app): State<AppState>,
-    _caller: Administers,
+    Administers(caller): Administers,
     Path(name): Path<String>,
     TextBody(body): TextBody,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
+    caller.all_projects()?;
     check_name(&name).map_err(|error| Problem::bad_request("invalid_name", error.to_string()))?;
     let definition = DatasetDefinition::from_json(&body)?;
     let (dataset, is_new) = app.engine.put_dataset(name, definition).await?;
@@ -80,9 +82,10 @@ pub async fn put(
     responses((status = 204, description = "Dropped.")))]
 pub async fn drop(
     State(app): State<AppState>,
-    _caller: Administers,
+    Administers(caller): Administers,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    caller.all_projects()?;
     app.engine.drop_dataset(name).await.map_err(missing)?;
     Ok(StatusCode::NO_CONTENT)
 }

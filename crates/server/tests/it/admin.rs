@@ -17,7 +17,9 @@ fn datasets_are_created_widened_and_dropped() {
     let conflict = json!({"columns": {"added": "string"}});
     server.put("/api/v1/datasets/edits", &conflict).problem(409, "schema_conflict");
     server.put("/api/v1/datasets/No", &edits()).problem(400, "invalid_name");
-    server.put("/api/v1/datasets/x", &json!({"columns": {"a": "number"}})).problem(400, "invalid_type");
+    server
+        .put("/api/v1/datasets/x", &json!({"time": "ts", "columns": {"a": "number"}}))
+        .problem(400, "invalid_type");
     server.ingest("edits", &edit_rows(3));
     let list = server.get("/api/v1/datasets").expect(200).json();
     assert_eq!((&list["datasets"][0]["name"], &list["datasets"][0]["rows"]), (&json!("edits"), &json!(3)));

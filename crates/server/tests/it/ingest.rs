@@ -139,6 +139,23 @@ fn what_was_acknowledged_can_be_asked_for_at_once() {
 }
 
 #[test]
+fn rows_that_retention_would_drop_at_once_are_refused() {
+    let server = Server::start();
+    let definition = json!({"time": "ts", "columns": {"added": "int"}, "metrics": {"edits": {"agg": "count"}}, "retention": {"raw": "30d"}});
+    server.put("/api/v1/datasets/edits", &definition).expect(201);
+    let reply =
+        server.ingest("edits", &json!([{"ts": "2001-01-01T00:00:00Z"}, {"added": 1}, {"added": "x"}]));
+    assert_eq!((&reply["accepted"], &reply["rejected"]), (&json!(1), &json!(2)), "{reply:#}");
+    let codes: Vec<_> = reply["errors"]
+        .as_array()
+        .expect("errors")
+        .iter()
+        .map(|error| (&error["index"], &error["code"]))
+        .collect();
+    assert_eq!(codes, [(&json!(0), &json!("time_too_old")), (&json!(2), &json!("invalid_type"))]);
+}
+
+#[test]
 fn unknown_datasets_and_empty_bodies_are_refused() {
     let server = Server::start();
     server.put("/api/v1/datasets/edits", &edits()).expect(201);

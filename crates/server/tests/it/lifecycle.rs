@@ -14,8 +14,7 @@ fn sigterm_ends_with_0_and_leaves_nothing_to_replay() {
     assert_eq!(server.query(&question)["results"][0]["metrics"][0], 20);
     assert_eq!(server.metric("tidewater_memtable_rows"), Some(0.0), "the stop flushed");
     assert_eq!(server.metric("tidewater_replay_rows"), Some(0.0));
-    server.signal("INT");
-    assert!(server.stop().success());
+    assert!(server.stop("INT").success());
 }
 
 #[test]

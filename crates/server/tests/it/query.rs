@@ -171,6 +171,33 @@ fn spilled_answers_continue_too() {
 }
 
 #[test]
+fn a_delete_ends_the_cursors_of_what_it_deleted() {
+    let server = server_with_edits(9);
+    server.post("/api/v1/ingest/edits?project=other", &crate::server::edit_rows(9)).expect(200);
+    let question =
+        json!({"dataset": "edits", "metrics": ["edits"], "dimensions": ["channel"], "date_range": "all"});
+    let cursor = |project: &str| {
+        let question = with(&question, json!({"project": project}));
+        let first = server.query(&with(&question, json!({"pagination": {"limit": 1}})));
+        with(&question, json!({"pagination": {"limit": 1, "cursor": first["meta"]["next_cursor"]}}))
+    };
+    let (own, other) = (cursor("default"), cursor("other"));
+    let delete = json!({"dataset": "edits", "filters": [["is", "channel", ["b"]]]});
+    server.post("/api/v1/rows/delete", &delete).expect(200);
+    server.post("/api/v1/query", &own).problem(410, "cursor_expired");
+    server.post("/api/v1/query", &other).expect(200);
+    server.post("/api/v1/query", &cursor("default")).expect(200);
+}
+
+#[test]
+fn a_question_past_its_time_is_a_problem() {
+    let server = Server::start_with(&[("TIDEWATER_QUERY__TIMEOUT_MS", "0")]);
+    server.put("/api/v1/datasets/edits", &edits()).expect(201);
+    let question = json!({"dataset": "edits", "metrics": ["edits"]});
+    server.post("/api/v1/query", &question).problem(503, "query_timeout");
+}
+
+#[test]
 fn cursors_belong_to_their_question_and_end() {
     let server = Server::start_with(&[("TIDEWATER_QUERY__CURSOR_TTL_MS", "300")]);
     server.put("/api/v1/datasets/edits", &edits()).expect(201);

@@ -99,9 +99,9 @@ impl Server {
         assert!(sent.expect("kill runs").success(), "the signal was sent");
     }
 
-    /// SIGTERM, then waits for the end.
-    pub fn stop(mut self) -> ExitStatus {
-        self.signal("TERM");
+    /// A signal by name, like `TERM`, then waits for the end.
+    pub fn stop(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         self.wait()
     }
 
@@ -391,7 +391,7 @@ pub fn edit_rows(count: usize) -> Value {
     let row = |index: usize| {
         json!({
             "ts": 1_767_225_600 + 60 * index, "event_id": format!("e{index}"), "channel": (["a", "b", "c"][index % 3]),
-            "user": format!("u{}", index % 7), "is_robot": index % 2 == 0, "added": index, "cost_usd": 0.001,
+            "user": format!("u{}", index % 7), "is_robot": index.is_multiple_of(2), "added": index, "cost_usd": 0.001,
         })
     };
     (0..count).map(row).collect()
