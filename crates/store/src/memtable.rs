@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn single_rows_are_copied_a_logarithmic_number_of_times() {
         let (mut rows, mut copied): (Vec<usize>, usize) = (Vec::new(), 0);
-        for _ in 0..16_384 {
-            rows.push(1);
+        for request_rows in std::iter::repeat_n(1, 16_384) {
+            rows.push(request_rows);
             let sizes: Vec<ChunkSize> = rows.iter().map(|rows| ChunkSize { rows: *rows, bytes: 0 }).collect();
             if let Some(range) = plan_merge(&sizes) {
                 let merged: usize = rows.drain(range).sum();
