@@ -92,13 +92,14 @@ impl ColumnBuilder {
         }
     }
 
-    /// Makes rows up to `rows` null where nothing was put.
+    /// Makes rows up to `rows` null where nothing was put; false if there is a value at `rows` already.
     #[inline]
-    pub fn fill(&mut self, rows: usize) {
-        let missing = rows.saturating_sub(self.len());
-        if missing > 0 {
-            self.push_nulls(missing);
+    pub fn make_room(&mut self, rows: usize) -> bool {
+        let length = self.len();
+        if length < rows {
+            self.push_nulls(rows - length);
         }
+        length <= rows
     }
 
     fn push_nulls(&mut self, rows: usize) {
@@ -166,7 +167,7 @@ impl ColumnBuilder {
 
     /// The column; `None` if it is null in every row.
     pub fn finish(mut self, rows: usize) -> Option<ArrayRef> {
-        self.fill(rows);
+        self.make_room(rows);
         let array: ArrayRef = match self {
             ColumnBuilder::Ints(mut column) => {
                 let (values, nulls) = (ScalarBuffer::from(column.values), column.nulls.finish());

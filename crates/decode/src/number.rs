@@ -115,12 +115,13 @@ impl<'a> Number<'a> {
             1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17,
             1e18, 1e19, 1e20, 1e21, 1e22,
         ];
-        if self.is_exact && self.mantissa < 1 << 53 {
-            if let Some(power) = POWERS.get(self.scale.unsigned_abs() as usize) {
-                let size = self.mantissa as f64;
-                let size = if self.scale < 0 { size / power } else { size * power };
-                return Some(if self.is_negative { -size } else { size });
-            }
+        if self.is_exact
+            && self.mantissa < 1 << 53
+            && let Some(power) = POWERS.get(self.scale.unsigned_abs() as usize)
+        {
+            let size = self.mantissa as f64;
+            let size = if self.scale < 0 { size / power } else { size * power };
+            return Some(if self.is_negative { -size } else { size });
         }
         self.raw.parse().ok().filter(|value: &f64| value.is_finite())
     }

@@ -133,11 +133,8 @@ impl<'a> Rows<'a> {
     fn place(&mut self, id: ColumnId) -> Option<&mut ColumnBuilder> {
         let kind = self.dataset.columns[id.index()].kind;
         let rows = self.rows;
-        let is_free = {
-            let builder = self.columns[id.index()].get_or_insert_with(|| ColumnBuilder::new(kind));
-            builder.fill(rows);
-            builder.len() == rows
-        };
+        let builder = self.columns[id.index()].get_or_insert_with(|| ColumnBuilder::new(kind));
+        let is_free = builder.make_room(rows);
         if !is_free {
             self.fail_column(id, codes::DUPLICATE_FIELD, || {
                 "the column is there twice in one row".to_owned()

@@ -140,8 +140,9 @@ fn bitmap(bits: &BooleanBuffer, out: &mut Vec<u8>) {
     let start = out.len();
     let bytes = bits.len().div_ceil(8);
     out.extend_from_slice(&bits.sliced().as_slice()[..bytes]);
-    if bits.len() % 8 != 0 {
-        out[start + bytes - 1] &= (1_u8 << (bits.len() % 8)) - 1;
+    let used = bits.len() % 8;
+    if used > 0 {
+        out[start + bytes - 1] &= (1_u8 << used) - 1;
     }
 }
 

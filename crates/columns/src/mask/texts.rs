@@ -66,7 +66,7 @@ impl TextTest {
 
 #[derive(Debug)]
 pub(super) enum Matcher {
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     StartsWith(String),
     EndsWith(String),
     Regex(Regex),
@@ -76,7 +76,7 @@ impl Matcher {
     pub fn new(how: TextMatch, pattern: &str, case_sensitive: bool) -> Result<Self, MaskError> {
         let text = if case_sensitive { pattern.to_owned() } else { fold(pattern).into_owned() };
         Ok(match how {
-            TextMatch::Contains => Matcher::Contains(Finder::new(text.as_bytes()).into_owned()),
+            TextMatch::Contains => Matcher::Contains(Box::new(Finder::new(text.as_bytes()).into_owned())),
             TextMatch::StartsWith => Matcher::StartsWith(text),
             TextMatch::EndsWith => Matcher::EndsWith(text),
             TextMatch::Regex => {

@@ -78,7 +78,7 @@ impl<'a> Records<'a> {
         if self.text[range.clone()].ends_with('\r') {
             range.end -= 1;
         }
-        let breaks = memchr::memchr_iter(b'\n', self.text[from..self.at].as_bytes()).count();
+        let breaks = memchr::memchr_iter(b'\n', &self.text.as_bytes()[from..self.at]).count();
         self.line += breaks;
         if self.at < self.text.len() {
             self.at += 1;

@@ -17,12 +17,20 @@ const KEYS_MAX: usize = 256;
 const KEYS_AHEAD: usize = 16;
 
 /// Member names in the order rows have them, with their targets: the next name is nearly always the one that followed the
-/// last time.
+/// last time, so that it need not even be scanned.
 pub(crate) struct KeyCache<'a> {
-    keys: Vec<(&'a str, Target)>,
+    keys: Vec<Key<'a>>,
+    /// Where the next name is expected.
     next: usize,
     /// The target looked up last, where `keys` is full.
     spare: Target,
+}
+
+struct Key<'a> {
+    name: &'a str,
+    /// The name as it stood in the text: its quotes, the colon, what is between them.
+    token: &'a str,
+    target: Target,
 }
 
 impl Default for KeyCache<'_> {
@@ -32,32 +40,32 @@ impl Default for KeyCache<'_> {
 }
 
 impl<'a> KeyCache<'a> {
-    /// The target of a name as it stands in the text, without escapes.
+    /// The next member's name and target, if it is the expected one; then the scanner is behind its colon.
     #[inline]
-    fn target(&mut self, name: &'a str, targets: &Targets<'_>) -> &Target {
-        match self.keys.get(self.next) {
-            Some((known, _)) if *known == name => {
-                self.next += 1;
-                &self.keys[self.next - 1].1
-            }
-            _ => self.search(name, targets),
+    fn expected(&mut self, scanner: &mut Scanner<'a>) -> Option<(&'a str, &Target)> {
+        let key = self.keys.get(self.next)?;
+        if !scanner.take_token(key.token) {
+            return None;
         }
+        self.next += 1;
+        Some((key.name, &key.target))
     }
 
-    fn search(&mut self, name: &'a str, targets: &Targets<'_>) -> &Target {
+    /// The target of a name without escapes.
+    fn search(&mut self, name: &'a str, token: &'a str, targets: &Targets<'_>) -> &Target {
         let mut ahead = (self.next..self.keys.len()).chain(0..self.next).take(KEYS_AHEAD);
-        if let Some(at) = ahead.find(|at| self.keys[*at].0 == name) {
+        if let Some(at) = ahead.find(|at| self.keys[*at].name == name) {
             self.next = at + 1;
-            return &self.keys[at].1;
+            return &self.keys[at].target;
         }
         let target = targets.resolve(name);
         if self.keys.len() >= KEYS_MAX {
             self.spare = target;
             return &self.spare;
         }
-        self.keys.insert(self.next, (name, target));
+        self.keys.insert(self.next, Key { name, token, target });
         self.next += 1;
-        &self.keys[self.next - 1].1
+        &self.keys[self.next - 1].target
     }
 }
 
@@ -82,21 +90,17 @@ pub(crate) fn read_row<'a>(
     let mut members = 0;
     let mut is_more = !scanner.take(b'}');
     while is_more {
-        let name = scanner.string()?;
-        scanner.expect(b':', "expected ':' after a member's name")?;
         members += 1;
         if members > ROW_MEMBERS_MAX {
             rows.fail(None, codes::LIMIT_EXCEEDED, || format!("a row has at most {ROW_MEMBERS_MAX} members"));
         }
-        if rows.is_failed() {
-            scanner.skip_value()?;
-        } else if name.has_escapes {
-            put_escaped_member(scanner, rows, name)?;
-        } else {
-            match keys.target(name.raw, &rows.targets) {
-                Target::Column(id) => put_value(scanner, rows, *id)?,
-                other => put_elsewhere(scanner, rows, other, name.raw)?,
-            }
+        scanner.skip_space();
+        match keys.expected(scanner) {
+            Some(_) if rows.is_failed() => scanner.skip_value().map(drop)?,
+            None if rows.is_failed() => skip_member(scanner)?,
+            Some((_, Target::Column(id))) => put_value(scanner, rows, *id)?,
+            Some((name, target)) => put_elsewhere(scanner, rows, target, name)?,
+            None => put_unexpected(scanner, rows, keys)?,
         }
         is_more = scanner.take(b',');
         if !is_more {
@@ -104,6 +108,26 @@ pub(crate) fn read_row<'a>(
         }
     }
     Ok(())
+}
+
+/// Passes over a member of a row that will be left out.
+fn skip_member(scanner: &mut Scanner<'_>) -> Scan<()> {
+    scanner.string()?;
+    scanner.expect(b':', "expected ':' after a member's name")?;
+    scanner.skip_value().map(drop)
+}
+
+/// A member whose name is not the one that followed the last time.
+fn put_unexpected<'a>(scanner: &mut Scanner<'a>, rows: &mut Rows<'_>, keys: &mut KeyCache<'a>) -> Scan<()> {
+    let from = scanner.position();
+    let name = scanner.string()?;
+    scanner.expect(b':', "expected ':' after a member's name")?;
+    if name.has_escapes {
+        return put_escaped_member(scanner, rows, name);
+    }
+    let token = scanner.text_from(from);
+    let target = keys.search(name.raw, token, &rows.targets);
+    put_elsewhere(scanner, rows, target, name.raw)
 }
 
 #[cold]

@@ -73,6 +73,14 @@ impl<'a> Scanner<'a> {
         is_next
     }
 
+    /// Takes `token` if it comes next.
+    #[inline]
+    pub fn take_token(&mut self, token: &str) -> bool {
+        let is_next = self.text.as_bytes()[self.at..].starts_with(token.as_bytes());
+        self.at += if is_next { token.len() } else { 0 };
+        is_next
+    }
+
     #[inline]
     pub fn expect(&mut self, byte: u8, reason: &'static str) -> Scan<()> {
         if self.take(byte) { Ok(()) } else { Err(self.syntax(reason)) }
