@@ -248,7 +248,10 @@ fn read_order(members: &Members<'_>) -> Result<Vec<(String, bool)>, QueryError> 
             Ok((name.clone(), direction == "desc"))
         }
         _ => {
-            let message = "an order is a metric or dimension of the question with 'asc' or 'desc': [\"edits\", \"desc\"]";
+            let shown = crate::names::excerpt(&json.to_string());
+            let message = format!(
+                "an order is a metric or dimension of the question with 'asc' or 'desc', like [\"edits\", \"desc\"], not {shown}"
+            );
             Err(InputError::new(codes::INVALID_VALUE, format!("order_by[{index}]"), message))
         }
     };

@@ -436,8 +436,12 @@ fn all_buckets(from: i64, to: i64, unit: &str, tz: &TimeZone) -> Vec<Cell> {
     buckets
 }
 
-fn fill(groups: &mut Vec<Group<'_>>, at: usize, buckets: &[Cell]) {
+fn fill(groups: &mut Vec<Group<'_>>, at: usize, has_others: bool, buckets: &[Cell]) {
     let mut present: BTreeMap<String, Vec<Cell>> = BTreeMap::new();
+    if !has_others {
+        // A chart of time alone has one series, also where no row passes.
+        present.insert("[]".to_owned(), Vec::new());
+    }
     let mut there = BTreeSet::new();
     for group in groups.iter() {
         there.insert(format!("{:?}", group.key));
@@ -553,7 +557,12 @@ pub fn answer(question: &Value, rows: &[Row]) -> Answer {
         .map_or("", |at| dimensions[at].strip_prefix("time:").unwrap_or_else(|| automatic_unit(from, to)));
     let mut groups = groups(&chosen, &dimensions, &tz, unit);
     if question["include"]["fill"] == true {
-        fill(&mut groups, time.expect("fill needs time"), &all_buckets(from, to, unit, &tz));
+        fill(
+            &mut groups,
+            time.expect("fill needs time"),
+            dimensions.len() > 1,
+            &all_buckets(from, to, unit, &tz),
+        );
     }
     let range_seconds = (to - from) as f64 / 1e6;
     let mut results: Vec<(Vec<Cell>, Vec<Cell>)> = groups
