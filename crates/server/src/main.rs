@@ -19,6 +19,7 @@ mod routes;
 mod serve;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -73,10 +74,6 @@ impl ServeArguments {
         Ok(config::load(&Sources { file: self.config.clone(), environment, flags })?)
     }
 
-    #[expect(
-        clippy::print_stdout,
-        reason = "the configuration and the first key are what the caller asked for"
-    )]
     fn run(&self) -> anyhow::Result<()> {
         let config = self.config()?;
         if self.print_config {
@@ -92,9 +89,17 @@ impl ServeArguments {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
         Verb::Serve(arguments) => arguments.run(),
         Verb::Other(command) => command.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line with the causes; never a backtrace, whatever the environment asks for.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -228,12 +228,12 @@ fn passes(filter: &Filter, row: &Row) -> bool {
         }),
         Filter::Compare { column, how, value } => elements(column).iter().any(|cell| {
             !cell.is_null()
-                && match (compare_cells(cell, &cell_of(value)), how) {
-                    (Ordering::Greater, Comparison::Gt | Comparison::Gte) => true,
-                    (Ordering::Less, Comparison::Lt | Comparison::Lte) => true,
-                    (Ordering::Equal, Comparison::Gte | Comparison::Lte) => true,
-                    _ => false,
-                }
+                && matches!(
+                    (compare_cells(cell, &cell_of(value)), how),
+                    (Ordering::Greater, Comparison::Gt | Comparison::Gte)
+                        | (Ordering::Less, Comparison::Lt | Comparison::Lte)
+                        | (Ordering::Equal, Comparison::Gte | Comparison::Lte)
+                )
         }),
     }
 }
@@ -364,7 +364,7 @@ fn having(condition: &Having, metrics: &[Cell]) -> bool {
         Having::Compare { metric, how, values } => {
             let number = metrics[*metric].as_f64();
             match how {
-                HavingComparison::Is => values.iter().any(|value| *value == number),
+                HavingComparison::Is => values.contains(&number),
                 HavingComparison::Order(Comparison::Gt) => number > values[0] && number.is_some(),
                 HavingComparison::Order(Comparison::Gte) => number >= values[0] && number.is_some(),
                 HavingComparison::Order(Comparison::Lt) => number < values[0] && number.is_some(),
