@@ -172,9 +172,41 @@ fn end(bytes: &[u8]) -> i32 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidewater_model::schema::ColumnType;
 
+    use super::*;
     use crate::RowBatch;
-    use crate::testing::{batch, table};
+    use crate::testing::{Cell, batch, build, cells, table};
+
+    fn strings(coded: bool, rows: usize, distinct: usize) -> ArrayRef {
+        let values: Vec<Cell> =
+            (0..rows).map(|row| Cell::Text(format!("value {}", row % distinct))).collect();
+        build(ColumnType::String, coded, &values)
+    }
+
+    #[test]
+    fn the_form_follows_the_repeats() {
+        for (what, parts, expected_entries) in [
+            ("two dictionaries", [strings(true, 3_000, 24), strings(true, 2_000, 30)], Some(30)),
+            ("dictionary and plain", [strings(true, 3_000, 24), strings(false, 2_000, 2_000)], Some(2_000)),
+            ("plain that repeats", [strings(false, 3_000, 24), strings(false, 2_000, 24)], Some(24)),
+            ("unique values", [strings(false, 5_000, 5_000), strings(false, 1_000, 1_000)], None),
+            ("unique values in dictionaries", [strings(true, 2_500, 2_500), strings(true, 20, 20)], None),
+            ("few rows", [strings(true, 20, 1), strings(true, 20, 1)], None),
+        ] {
+            let rows = parts[0].len() + parts[1].len();
+            let joined =
+                concat_strings(&[(parts[0].len(), Some(&parts[0])), (parts[1].len(), Some(&parts[1]))]);
+            let entries = match StringsRef::new(joined.as_ref()) {
+                Some(StringsRef::Coded(_, values)) => Some(values.len()),
+                _ => None,
+            };
+            assert_eq!(entries, expected_entries, "{what}");
+            let expected =
+                [cells(Some(&parts[0]), parts[0].len()), cells(Some(&parts[1]), parts[1].len())].concat();
+            assert_eq!(cells(Some(&joined), rows), expected, "{what}");
+        }
+    }
 
     proptest! {
         #[test]
