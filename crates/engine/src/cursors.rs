@@ -121,7 +121,8 @@ impl Cursors {
         {
             let mut entries = self.lock();
             self.expire(&mut entries);
-            if used(&entries, true) + bytes > self.spill_bytes_max {
+            let kept: u64 = entries.values().map(|entry| entry.bytes).sum();
+            if kept + bytes > self.memory_bytes_max + self.spill_bytes_max {
                 let what = "too many answers are open; read them to their end, or ask for less";
                 return Err(EngineError::Overloaded { what, retry_after_s: RETRY_AFTER_S });
             }

@@ -20,6 +20,8 @@ mod rejects;
 mod rows;
 mod running;
 mod spill;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use tidewater_model::names::ProjectName;

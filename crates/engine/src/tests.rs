@@ -1,0 +1,208 @@
+//! The façade over a real store in a temporary folder: bounds, cancellation, cursors, keys, shutdown.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+use tidewater_decode::{Encoding, Format, Unknown};
+use tidewater_model::names::ProjectName;
+use tidewater_model::query::QueryRequest;
+use tidewater_model::schema::DatasetDefinition;
+use tidewater_model::time::Timestamp;
+use tidewater_query::{ExecuteError, Executor, ExecutorConfig};
+use tidewater_store::disk::RealDisk;
+use tidewater_store::{ManualClock, Store, StoreConfig};
+
+use crate::{
+    Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Refusal, Scope, default_project,
+};
+
+const NOW: Timestamp = Timestamp(1_767_225_600_000_000);
+
+struct Fixture {
+    engine: Engine,
+    clock: ManualClock,
+    folder: TempDir,
+}
+
+impl Fixture {
+    fn new(adjust: impl FnOnce(&mut EngineConfig)) -> Self {
+        Fixture::open(TempDir::new().expect("a temporary folder"), adjust)
+    }
+
+    fn open(folder: TempDir, adjust: impl FnOnce(&mut EngineConfig)) -> Self {
+        let clock = ManualClock::new(NOW);
+        let mut store = StoreConfig::new(folder.path());
+        store.disk_free_min_bytes = 0;
+        let store = Store::open(store, Arc::new(RealDisk), Arc::new(clock.clone())).expect("the store opens");
+        let executor = Executor::new(ExecutorConfig { threads: 1, ..ExecutorConfig::default() });
+        let mut config = EngineConfig::new(folder.path().to_owned());
+        adjust(&mut config);
+        let engine =
+            Engine::open(store, executor, Arc::new(clock.clone()), config).expect("the engine opens");
+        let definition =
+            json!({"time": "ts", "columns": {"name": "string"}, "metrics": {"rows": {"agg": "count"}}});
+        let definition =
+            DatasetDefinition::from_json(definition.to_string().as_bytes()).expect("a definition");
+        engine.store().put_dataset("d", definition).expect("the dataset is made");
+        Fixture { engine, clock, folder }
+    }
+
+    async fn ingest(&self, body: String) -> Result<IngestReply, EngineError> {
+        let request = IngestRequest {
+            dataset: "d".to_owned(),
+            project: default_project(),
+            format: Format::Ndjson,
+            encoding: Encoding::Identity,
+            body: body.into(),
+            unknown: Unknown::Reject,
+            token: None,
+            permit: self.engine.admit(0)?,
+        };
+        self.engine.ingest(request).await
+    }
+
+    async fn ingest_names(&self, count: usize) {
+        let body: Vec<String> =
+            (0..count).map(|index| json!({"name": format!("n{index:05}")}).to_string()).collect();
+        let reply = self.ingest(body.join("\n")).await.expect("the rows are stored");
+        assert_eq!(reply.accepted, count as u64);
+    }
+}
+
+fn names(limit: u32, cursor: Option<String>) -> QueryRequest {
+    let question = json!({"dataset": "d", "metrics": ["rows"], "dimensions": ["name"], "date_range": "all",
+        "pagination": {"limit": limit, "cursor": cursor}});
+    QueryRequest::from_json(&question).expect("a question")
+}
+
+#[tokio::test]
+async fn pages_are_the_same_from_memory_and_from_disk() {
+    for cursor_bytes_max in [24 << 20, 0] {
+        let fixture = Fixture::new(|config| config.cursor_bytes_max = cursor_bytes_max);
+        fixture.ingest_names(2_500).await;
+        let whole = fixture.engine.query(names(10_000, None), default_project()).await.expect("an answer");
+        let mut rows = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = fixture.engine.query(names(999, cursor), default_project()).await.expect("a page");
+            rows.extend(page.page.rows);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(rows, whole.page.rows);
+        let (answers, memory, disk) = fixture.engine.cursor_usage();
+        assert_eq!((answers, memory == 0, disk > 0), (1, cursor_bytes_max == 0, cursor_bytes_max == 0));
+        let left = std::fs::read_dir(fixture.folder.path().join("spill")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "spilled answers have no name");
+    }
+}
+
+#[tokio::test]
+async fn open_cursors_are_bounded() {
+    let fixture = Fixture::new(|config| (config.cursor_bytes_max, config.cursor_spill_bytes_max) = (0, 1));
+    fixture.ingest_names(10).await;
+    fixture.engine.query(names(100, None), default_project()).await.expect("a whole answer needs no cursor");
+    let paged = fixture.engine.query(names(1, None), default_project()).await;
+    assert!(matches!(paged, Err(EngineError::Overloaded { .. })), "{paged:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_future_cancels_its_question() {
+    let fixture = Fixture::new(|_| {});
+    let (sender, receiver) = mpsc::channel();
+    let project = default_project();
+    let task = move |control: tidewater_query::Control| {
+        while !control.cancel.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        sender.send(()).expect("the test waits");
+        Ok(())
+    };
+    let waited =
+        tokio::time::timeout(Duration::from_millis(50), fixture.engine.run(&project, "d", task)).await;
+    assert!(waited.is_err());
+    receiver.recv_timeout(Duration::from_secs(30)).expect("the task saw that it was cancelled");
+    assert_eq!(fixture.engine.running_count(), 0);
+}
+
+#[tokio::test]
+async fn questions_wait_in_a_bounded_queue_and_can_be_cancelled() {
+    let fixture = Fixture::new(|config| (config.queries_running_max, config.queries_waiting_max) = (1, 0));
+    let engine = fixture.engine.clone();
+    let running = tokio::spawn(async move {
+        let task = |control: tidewater_query::Control| {
+            while !control.cancel.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err::<(), _>(ExecuteError::Cancelled.into())
+        };
+        engine.run(&default_project(), "d", task).await
+    });
+    while fixture.engine.running_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let refused = fixture.engine.query(names(1, None), default_project()).await;
+    assert!(matches!(refused, Err(EngineError::Overloaded { .. })), "{refused:?}");
+    let id = fixture.engine.running()[0].id;
+    fixture.engine.cancel(id).expect("it runs");
+    let cancelled = running.await.expect("no panic");
+    assert!(matches!(cancelled, Err(EngineError::Query(ExecuteError::Cancelled))), "{cancelled:?}");
+    assert!(matches!(fixture.engine.cancel(id), Err(EngineError::UnknownQuery)));
+}
+
+#[tokio::test]
+async fn large_bodies_do_not_pass_the_budget_together() {
+    let fixture = Fixture::new(|config| config.ingest_bytes_max = 1_000);
+    let held = fixture.engine.admit(900).expect("fits");
+    assert!(matches!(fixture.engine.admit(200), Err(EngineError::Overloaded { .. })));
+    drop(held);
+    assert_eq!(fixture.engine.in_flight_bytes(), 0);
+}
+
+#[tokio::test]
+async fn keys_last_and_end() {
+    let fixture = Fixture::new(|_| {});
+    let new = |project: Option<&str>, expires_at| NewKey {
+        name: "k".to_owned(),
+        project: project.map(|name| ProjectName::new(name).expect("a name")),
+        scopes: vec![Scope::Query],
+        expires_at,
+    };
+    let keys = fixture.engine.keys();
+    let (red, red_secret) = keys.create(new(Some("red"), None), NOW).expect("made");
+    let (_, brief_secret) = keys.create(new(None, Some(Timestamp(NOW.0 + 10))), NOW).expect("made");
+    assert!(keys.verify(&brief_secret, NOW).is_ok());
+    fixture.clock.advance_us(10);
+    assert_eq!(keys.verify(&brief_secret, fixture.engine.now()).map(|_| ()), Err(Refusal::Expired));
+    assert_eq!(keys.verify("tw_other", NOW).map(|_| ()), Err(Refusal::Unknown));
+    assert!(matches!(keys.revoke(&red.id, Some("blue")), Err(EngineError::UnknownKey)));
+    let Fixture { engine, folder, .. } = fixture;
+    engine.close().expect("it closes");
+    drop(engine);
+
+    let again = Fixture::open(folder, |_| {});
+    let grant = again.engine.keys().verify(&red_secret, NOW).expect("it is still there");
+    assert_eq!((grant.key.as_ref(), grant.project), (red.as_ref(), ProjectName::new("red").ok()));
+    again.engine.keys().revoke(&red.id, Some("red")).expect("revoked");
+    assert_eq!(again.engine.keys().verify(&red_secret, NOW).map(|_| ()), Err(Refusal::Unknown));
+}
+
+#[tokio::test]
+async fn a_closed_engine_takes_nothing_more() {
+    let fixture = Fixture::new(|_| {});
+    fixture.ingest_names(3).await;
+    assert!(fixture.engine.readiness().await.iter().all(|part| part.fault.is_none()));
+    fixture.engine.stop_accepting();
+    let refused = fixture.ingest("{}".to_owned()).await;
+    assert!(matches!(refused, Err(EngineError::ShuttingDown)), "{refused:?}");
+    let answer = fixture.engine.query(names(10, None), default_project()).await.expect("questions drain");
+    assert_eq!(answer.facts.total_rows, 3);
+    fixture.engine.close().expect("it closes");
+    let parts = fixture.engine.readiness().await;
+    assert!(parts.iter().any(|part| part.name == "server" && part.fault.is_some()), "{parts:?}");
+}
