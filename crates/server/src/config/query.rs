@@ -26,7 +26,7 @@ pub struct QueryConfig {
     pub cursor_ttl_ms: u64,
     /// Bytes of such answers in memory; older ones go to disk. Default 24 MiB. `TIDEWATER_QUERY__CURSOR_BYTES_MAX`.
     pub cursor_bytes_max: u64,
-    /// Bytes of such answers on disk; past it new cursors are refused. Default 1 GiB.
+    /// Bytes of such answers on disk; past both budgets new cursors are refused. Default 1 GiB.
     /// `TIDEWATER_QUERY__CURSOR_SPILL_BYTES_MAX`.
     pub cursor_spill_bytes_max: u64,
 }
