@@ -12,6 +12,11 @@ use serde_json::{Value, json};
 use crate::server::{Reply, Server};
 use crate::talk::{ask, call, define, ingest_ndjson, percent_encoded, results};
 
+/// What is sent, its type and encoding, the body, the rows accepted and rejected, the code of the first error.
+type BodyCase<'a> = (&'a str, (&'a str, &'a str), &'a [u8], u64, u64, &'a str);
+/// What is sent, method, path, headers, body, and the status and code it must get.
+type RouteCase<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 const JSON: (&str, &str) = ("content-type", "application/json");
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 const CSV: (&str, &str) = ("content-type", "text/csv");
@@ -524,7 +529,7 @@ fn resident_bytes(server: &Server) -> u64 {
 #[test]
 fn csv_and_bytes_that_are_no_text() {
     let server = start();
-    let cases: Vec<(&str, (&str, &str), &[u8], u64, u64, &str)> = vec![
+    let cases: Vec<BodyCase> = vec![
         (
             "a short row",
             CSV,
@@ -939,7 +944,7 @@ fn wrong_doors() {
     let q = percent_encoded("{\"dataset\":");
     let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let bad_q = format!("/api/v1/query?q={q}");
-    let cases: Vec<(&str, &str, &str, &[(&str, &str)], &str, u16, &str)> = vec![
+    let cases: Vec<RouteCase> = vec![
         ("unknown route", "GET", "/api/v1/nothing", &[], "", 404, "not_found"),
         ("unknown root", "GET", "/nothing/../etc/passwd", &[], "", 404, "not_found"),
         ("wrong method", "DELETE", "/api/v1/query", &[], "", 405, "method_not_allowed"),
