@@ -94,7 +94,9 @@ fn write_files(
     job: &FlushJob,
     written: &mut Vec<Vec<Arc<Segment>>>,
 ) -> StoreResult<Vec<Arc<Run>>> {
-    for part in parts(&shared.state()) {
+    // Taken first: in the head of the loop the lock would be held until its end, and every commit would wait for the flush.
+    let parts = parts(&shared.state());
+    for part in parts {
         let next_id = || shared.take_segment_id();
         let metas =
             write_segments(&shared.files, part.id, &part.dataset, &part.chunks, &part.tombstones, &next_id)?;

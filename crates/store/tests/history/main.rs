@@ -10,3 +10,4 @@ mod deletes;
 mod durable;
 mod faults;
 mod repeats;
+mod stall;
