@@ -21,6 +21,15 @@ impl Rows<'_> {
             Rows::List(rows) => rows.len(),
         }
     }
+
+    /// The row at a place.
+    #[inline]
+    pub fn at(&self, place: usize) -> usize {
+        match self {
+            Rows::All(_) => place,
+            Rows::List(rows) => rows[place] as usize,
+        }
+    }
 }
 
 /// The group of each row (or of each value gathered from the rows).

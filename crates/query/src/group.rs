@@ -6,9 +6,10 @@
 mod codes;
 mod explode;
 mod numbers;
+mod strings;
 mod table;
 mod texts;
 
 pub(crate) use codes::Codes;
 pub(crate) use explode::Expansion;
-pub(crate) use table::Groups;
+pub(crate) use table::{GroupKeys, Groups};

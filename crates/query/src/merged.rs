@@ -227,7 +227,7 @@ fn evaluate(metric: &MetricPlan, cell: &dyn Fn(Use) -> Cell, seconds: &dyn Fn() 
             }
         }
         MetricPlan::Rate(value) => match (cell(value).as_f64(), seconds()) {
-            (Some(sum), _) if sum == 0.0 => Cell::Float(0.0),
+            (Some(0.0), _) => Cell::Float(0.0),
             (Some(sum), seconds) if seconds > 0.0 => Cell::finite(sum / seconds),
             _ => Cell::Null,
         },

@@ -170,10 +170,11 @@ impl Consumer for Worker {
         let mut list = std::mem::take(&mut self.buffers.rows);
         let rows = match &selection {
             None => Rows::All(batch.rows),
+            Some(selection) if selection.count_set_bits() == batch.rows => Rows::All(batch.rows),
             Some(selection) => {
                 list.clear();
                 list.extend(selection.set_indices().map(|row| row as u32));
-                if list.len() == batch.rows { Rows::All(batch.rows) } else { Rows::List(&list) }
+                Rows::List(&list)
             }
         };
         let len = rows.len();

@@ -9,12 +9,12 @@ use tidewater_model::time::Timestamp;
 
 use crate::aggregate::{float_of_order, order_of_float};
 use crate::cell::Cell;
-use crate::group::Groups;
+use crate::group::GroupKeys;
 use crate::merged::Merged;
 
 /// Groups and their metrics.
 pub(crate) struct Table {
-    pub groups: Groups,
+    pub groups: GroupKeys,
     pub metrics: Vec<CellColumn>,
 }
 
@@ -27,7 +27,7 @@ impl Table {
             column
         };
         let metrics = merged.plan.metrics.iter().map(column).collect();
-        Table { groups: merged.groups, metrics }
+        Table { groups: merged.groups.finish(), metrics }
     }
 
     pub fn dimensions(&self, group: usize) -> Vec<Cell> {

@@ -1,7 +1,8 @@
 //! Aggregates over strings: the least, greatest, first and last text, and the hashes of distinct ones.
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef};
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray, StringArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use hashbrown::HashSet;
@@ -148,8 +149,11 @@ pub(crate) struct Sets<A, I> {
     identities: Entries<I>,
     /// The gathered identities of a batch.
     out: Vec<I>,
-    /// With one group for ever, a dictionary entry that has an identity is already in the set.
+    /// There is one group, for ever: then which entries of the dictionary it holds.
     is_single: bool,
+    is_added: Entries<bool>,
+    /// Entries that a batch adds.
+    fresh: Vec<i32>,
 }
 
 pub(crate) type Sketches = Sets<Distinct, u64>;
@@ -157,7 +161,14 @@ pub(crate) type ExactSets = Sets<ExactDistinct, u128>;
 
 impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
     pub fn new(is_single: bool) -> Self {
-        Sets { states: Vec::new(), identities: Entries::new(I::UNKNOWN), out: Vec::new(), is_single }
+        Sets {
+            states: Vec::new(),
+            identities: Entries::new(I::UNKNOWN),
+            out: Vec::new(),
+            is_single,
+            is_added: Entries::new(false),
+            fresh: Vec::new(),
+        }
     }
 
     pub fn update(&mut self, feed: &Feed<'_>, array: &ArrayRef, scratch: &mut Scratch) {
@@ -191,9 +202,11 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
                 fold(&mut self.states, keys, values);
             }
             Some(StringsRef::Coded(coded, strings)) => {
+                if self.is_single {
+                    return self.update_single(feed, coded, strings);
+                }
                 let identities = self.identities.of(coded.values());
                 let (codes, states) = (coded.keys().values(), &mut self.states);
-                let is_single = self.is_single;
                 for_each_valid(feed, coded.keys().nulls(), |group, row| {
                     let code = codes[row] as usize;
                     let identity = &mut identities[code];
@@ -202,13 +215,30 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
                             return;
                         }
                         *identity = I::of_text(strings.value(code));
-                    } else if is_single {
-                        return;
                     }
                     states[group as usize].add(*identity);
                 });
             }
             None => {}
+        }
+    }
+
+    /// With one group a dictionary's entry is added once, however many rows hold it.
+    fn update_single(&mut self, feed: &Feed<'_>, coded: &DictionaryArray<Int32Type>, strings: &StringArray) {
+        let is_added = self.is_added.of(coded.values());
+        let (codes, fresh) = (coded.keys().values(), &mut self.fresh);
+        // Without a branch on what is new, which the processor could not foresee.
+        fresh.resize(feed.rows.len(), 0);
+        let mut len = 0;
+        for_each_valid(feed, coded.keys().nulls(), |_, row| {
+            let code = codes[row] as usize;
+            fresh[len] = codes[row];
+            len += usize::from(!is_added[code]);
+            is_added[code] = true;
+        });
+        let texts = fresh[..len].iter().map(|code| *code as usize).filter(|code| strings.is_valid(*code));
+        if let Some(state) = self.states.first_mut() {
+            texts.for_each(|code| state.add(I::of_text(strings.value(code))));
         }
     }
 
@@ -227,7 +257,7 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
 
     /// Bytes beside the states.
     pub fn memory_bytes(&self) -> usize {
-        self.identities.memory_bytes() + self.out.capacity() * size_of::<I>()
+        self.identities.memory_bytes() + self.is_added.memory_bytes() + self.out.capacity() * size_of::<I>()
     }
 }
 

@@ -129,6 +129,13 @@ impl Codes {
         }
     }
 
+    /// Lets go of the dictionary that the last rows came with.
+    pub fn forget_dictionary(&mut self) {
+        if let Codes::Texts(texts) = self {
+            texts.0.forget_dictionary();
+        }
+    }
+
     /// The start of a time bucket in micro-seconds; 0 for other dimensions.
     pub fn bucket_start_us(&self, code: u32) -> i64 {
         match self {

@@ -127,6 +127,12 @@ impl Groups {
         self.find_fitting(key)
     }
 
+    /// Keeps what finished groups are read by, and forgets how they were found.
+    pub fn finish(mut self) -> GroupKeys {
+        self.dimensions.iter_mut().for_each(Codes::forget_dictionary);
+        GroupKeys { dimensions: self.dimensions, keys: self.keys, len: self.len }
+    }
+
     /// Adds another part's groups; gives for each of them its group here.
     pub fn absorb(&mut self, other: &Groups) -> Vec<u32> {
         let width = self.dimensions.len();
@@ -269,10 +275,10 @@ impl Groups {
     fn fit_bits(&mut self) {
         let is_fitting = |(bits, codes): (&u32, &Codes)| codes.cardinality() as u64 <= 1 << *bits;
         if self.bits.iter().zip(&self.dimensions).all(is_fitting) {
-            if let Finder::Array(slots) = &mut self.finder {
-                if slots.is_empty() {
-                    slots.resize(1 << self.bits.iter().sum::<u32>(), NONE);
-                }
+            if let Finder::Array(slots) = &mut self.finder
+                && slots.is_empty()
+            {
+                slots.resize(1 << self.bits.iter().sum::<u32>(), NONE);
             }
             return;
         }
@@ -284,12 +290,38 @@ impl Groups {
             }
         }
         let total: u32 = self.bits.iter().sum();
-        self.finder = match total {
-            ..=ARRAY_BITS_MAX => Finder::Array(vec![NONE; 1 << total]),
-            ..=64 => Finder::Packed(HashTable::with_capacity(self.len)),
-            _ => Finder::Wide(HashTable::with_capacity(self.len), DefaultHashBuilder::default()),
+        self.finder = if total <= ARRAY_BITS_MAX {
+            Finder::Array(vec![NONE; 1 << total])
+        } else if total <= u64::BITS {
+            Finder::Packed(HashTable::with_capacity(self.len))
+        } else {
+            Finder::Wide(HashTable::with_capacity(self.len), DefaultHashBuilder::default())
         };
         (0..self.len as u32).for_each(|group| self.register(group));
+    }
+}
+
+/// Groups to which none are added any more.
+pub(crate) struct GroupKeys {
+    pub dimensions: Vec<Codes>,
+    keys: Vec<u32>,
+    len: usize,
+}
+
+impl GroupKeys {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The codes of a group.
+    pub fn key(&self, group: usize) -> &[u32] {
+        let width = self.dimensions.len();
+        &self.keys[group * width..(group + 1) * width]
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        let dimensions: usize = self.dimensions.iter().map(Codes::memory_bytes).sum();
+        self.keys.capacity() * size_of::<u32>() + dimensions
     }
 }
 

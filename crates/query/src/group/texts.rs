@@ -3,88 +3,130 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef};
-use tidewater_columns::{Interner, StringsRef};
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray, StringArray};
+use tidewater_columns::StringsRef;
 
 use super::codes::{NULL, null_last};
+use super::strings::Strings;
 use crate::dictionary::Entries;
 use crate::feed::Rows;
 
 /// An entry of a dictionary that was not met yet.
 const UNSEEN: u32 = u32::MAX;
+/// An entry that is about to get its code.
+const PENDING: u32 = u32::MAX - 1;
 
-/// Strings in order of first sight; code 0 is null, string `i` of the interner has code `i + 1`.
+/// Strings in order of first sight; code 0 is null, string `i` has code `i + 1`.
 pub(super) struct TextCodes {
-    interner: Interner,
+    strings: Strings,
     /// The code of each entry of the current dictionary.
     entries: Entries<u32>,
+    /// Entries that a batch met first, and the places where it met such.
+    pending: Vec<usize>,
+    unseen: Vec<u32>,
 }
-
-/// Bytes of the interner's table and offsets per string, next to the text: 16-byte slots at most 7/8 full, which doubled last.
-const STRING_OVERHEAD_BYTES: usize = 40;
 
 impl TextCodes {
     pub fn new() -> Self {
-        TextCodes { interner: Interner::default(), entries: Entries::new(UNSEEN) }
+        TextCodes {
+            strings: Strings::new(),
+            entries: Entries::new(UNSEEN),
+            pending: Vec::new(),
+            unseen: Vec::new(),
+        }
     }
 
     pub fn cardinality(&self) -> usize {
-        self.interner.len() + 1
+        self.strings.len() + 1
     }
 
+    /// Appends the code of each row.
     pub fn encode(&mut self, array: &ArrayRef, rows: Rows<'_>, out: &mut Vec<u32>) {
         match StringsRef::new(array) {
             None => out.extend(std::iter::repeat_n(NULL, rows.len())),
-            Some(StringsRef::Plain(strings)) => {
-                let mut code = |row: usize| match strings.is_null(row) {
-                    true => NULL,
-                    false => self.interner.intern(strings.value(row)) + 1,
-                };
-                match rows {
-                    Rows::All(rows) => out.extend((0..rows).map(&mut code)),
-                    Rows::List(rows) => out.extend(rows.iter().map(|row| code(*row as usize))),
-                }
+            Some(StringsRef::Plain(strings)) => self.encode_plain(strings, rows, out),
+            Some(StringsRef::Coded(coded, strings)) => self.encode_coded(coded, strings, rows, out),
+        }
+    }
+
+    fn encode_plain(&mut self, strings: &StringArray, rows: Rows<'_>, out: &mut Vec<u32>) {
+        let first = out.len();
+        let present = |place: &usize| strings.is_valid(rows.at(*place));
+        out.resize(first + rows.len(), NULL);
+        let mut places = (0..rows.len()).filter(present);
+        let texts = (0..rows.len()).filter(present).map(|place| strings.value(rows.at(place)));
+        self.strings.intern_all(texts, |_, code| {
+            if let Some(place) = places.next() {
+                out[first + place] = code + 1;
             }
-            Some(StringsRef::Coded(coded, strings)) => {
-                let TextCodes { interner, entries } = self;
-                let entries = entries.of(coded.values());
-                let keys = coded.keys().values();
-                let mut code = |row: usize| {
-                    let entry = keys[row] as usize;
-                    match entries[entry] {
-                        UNSEEN => {
-                            let is_null = strings.is_null(entry);
-                            let code = if is_null { NULL } else { interner.intern(strings.value(entry)) + 1 };
-                            entries[entry] = code;
-                            code
-                        }
-                        code => code,
-                    }
-                };
-                match (coded.keys().nulls().filter(|nulls| nulls.null_count() > 0), rows) {
-                    (None, Rows::All(rows)) => out.extend((0..rows).map(code)),
-                    (None, Rows::List(rows)) => out.extend(rows.iter().map(|row| code(*row as usize))),
-                    (Some(nulls), Rows::All(rows)) => {
-                        out.extend((0..rows).map(|row| if nulls.is_null(row) { NULL } else { code(row) }));
-                    }
-                    (Some(nulls), Rows::List(rows)) => {
-                        let code =
-                            |row: &u32| if nulls.is_null(*row as usize) { NULL } else { code(*row as usize) };
-                        out.extend(rows.iter().map(code));
-                    }
+        });
+    }
+
+    fn encode_coded(
+        &mut self,
+        coded: &DictionaryArray<Int32Type>,
+        strings: &StringArray,
+        rows: Rows<'_>,
+        out: &mut Vec<u32>,
+    ) {
+        let entries = self.entries.of(coded.values());
+        let keys = coded.keys().values();
+        let first = out.len();
+        let code = |row: usize| entries[keys[row] as usize];
+        match (coded.keys().nulls().filter(|nulls| nulls.null_count() > 0), rows) {
+            (None, Rows::All(rows)) => out.extend((0..rows).map(code)),
+            (None, Rows::List(rows)) => out.extend(rows.iter().map(|row| code(*row as usize))),
+            (Some(nulls), rows) => out.extend((0..rows.len()).map(|place| {
+                let row = rows.at(place);
+                if nulls.is_null(row) { NULL } else { code(row) }
+            })),
+        }
+        let codes = &mut out[first..];
+        if !codes.contains(&UNSEEN) {
+            return;
+        }
+        // Without a branch on what is new, which the processor could not foresee.
+        let unseen = &mut self.unseen;
+        unseen.resize(codes.len(), 0);
+        let mut len = 0;
+        for (place, code) in codes.iter().enumerate() {
+            unseen[len] = place as u32;
+            len += usize::from(*code == UNSEEN);
+        }
+        unseen.truncate(len);
+        self.pending.clear();
+        for place in unseen.iter() {
+            let entry = keys[rows.at(*place as usize)] as usize;
+            match entries[entry] {
+                UNSEEN if strings.is_null(entry) => entries[entry] = NULL,
+                UNSEEN => {
+                    entries[entry] = PENDING;
+                    self.pending.push(entry);
                 }
+                _ => {}
             }
         }
+        let (pending, texts) = (&self.pending, self.pending.iter().map(|entry| strings.value(*entry)));
+        self.strings.intern_all(texts, |place, code| entries[pending[place]] = code + 1);
+        for place in unseen.iter() {
+            codes[*place as usize] = entries[keys[rows.at(*place as usize)] as usize];
+        }
+    }
+
+    /// Lets go of the dictionary that the last rows came with.
+    pub fn forget_dictionary(&mut self) {
+        self.entries = Entries::new(UNSEEN);
     }
 
     /// The code of a text; a new one where it was not met.
     pub fn code_of(&mut self, text: &str) -> u32 {
-        self.interner.intern(text) + 1
+        self.strings.intern(text) + 1
     }
 
     /// The text behind a code; `None` for null.
     pub fn text(&self, code: u32) -> Option<&str> {
-        let bytes = self.interner.get(code.checked_sub(1)?);
+        let bytes = self.strings.get(code.checked_sub(1)?);
         Some(std::str::from_utf8(bytes).expect("only whole strings are interned"))
     }
 
@@ -94,11 +136,12 @@ impl TextCodes {
 
     /// By UTF-8 bytes, null last both ways.
     pub fn compare(&self, a: u32, b: u32, descending: bool) -> Ordering {
-        null_last(a, b, descending, |a, b| self.interner.get(a).cmp(self.interner.get(b)))
+        null_last(a, b, descending, |a, b| self.strings.get(a).cmp(self.strings.get(b)))
     }
 
     pub fn memory_bytes(&self) -> usize {
-        let strings = self.interner.text_bytes() + self.interner.len() * STRING_OVERHEAD_BYTES;
-        strings + self.entries.memory_bytes()
+        let pending =
+            self.pending.capacity() * size_of::<usize>() + self.unseen.capacity() * size_of::<u32>();
+        self.strings.memory_bytes() + self.entries.memory_bytes() + pending
     }
 }

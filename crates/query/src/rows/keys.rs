@@ -162,10 +162,10 @@ impl Best {
         let ranked = Ranked { key, descending: self.descending };
         if !self.is_full() {
             self.kept.push(ranked);
-        } else if let Some(mut worst) = self.kept.peek_mut() {
-            if ranked < *worst {
-                *worst = ranked;
-            }
+        } else if let Some(mut worst) = self.kept.peek_mut()
+            && ranked < *worst
+        {
+            *worst = ranked;
         }
     }
 

@@ -90,8 +90,6 @@ pub fn check(query: &Query, rows: &[Row], chunk_rows: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
-
     #[test]
     fn any_answer_is_the_oracles(query in questions::query(), rows in questions::rows(), chunk_rows in 1usize..300) {
         check(&query, &rows, chunk_rows);

@@ -40,8 +40,6 @@ fn cells(row: &Row) -> Vec<Cell> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn pages_neither_skip_nor_repeat(
         rows in questions::rows(), chunk_rows in 1usize..100, limit in 1u32..40, descending: bool, is_filtered: bool,
