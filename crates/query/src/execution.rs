@@ -46,6 +46,7 @@ impl Execution<'_> {
         explain.grouping = merged.groups.method();
         let totals = merged.totals();
         let quality = quality(&merged, compared.as_ref());
+        self.control.check()?;
         if self.query.include.fill {
             merged.fill()?;
         }
@@ -53,6 +54,7 @@ impl Execution<'_> {
         let comparison = compared.map(|compared| compare(&merged, compared));
         let table = Table::new(merged);
         reservation.resize(table.memory_bytes())?;
+        self.control.check()?;
         let ranking = self.rank(&table, &plan);
         explain.finish_time = finish.elapsed();
         explain.memory_bytes_peak = self.budget.peak();

@@ -362,3 +362,76 @@ fn spread(number: u64) -> u64 {
     let product = u128::from(number) * 0x9e37_79b9_7f4a_7c15;
     product as u64 ^ (product >> 64) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array};
+    use tidewater_model::schema::ColumnType;
+
+    use super::*;
+    use crate::feed::Rows;
+
+    /// Row `row`'s value of a dimension: `width` dimensions of about `values` values that cycle at different speeds.
+    fn value(row: usize, dimension: usize, values: usize) -> i64 {
+        ((row * (2 * dimension + 1) + dimension) % (values - dimension)) as i64
+    }
+
+    fn assign(groups: &mut Groups, rows: std::ops::Range<usize>, values: usize) -> Vec<u32> {
+        let codes: Vec<Vec<u32>> = (0..groups.dimensions.len())
+            .map(|dimension| {
+                let column = rows.clone().map(|row| value(row, dimension, values));
+                let array: ArrayRef = Arc::new(column.collect::<Int64Array>());
+                let mut codes = Vec::new();
+                let encoded =
+                    groups.dimensions[dimension].encode(Some(&array), Rows::All(rows.len()), &mut codes);
+                encoded.expect("numbers have codes");
+                codes
+            })
+            .collect();
+        groups.assign(&codes).expect("few groups");
+        groups.assigned().to_vec()
+    }
+
+    fn empty(width: usize) -> Groups {
+        Groups::new((0..width).map(|_| Codes::column(ColumnType::Int)).collect())
+    }
+
+    #[test]
+    fn equal_tuples_share_a_group_in_every_kind_of_table() {
+        for (width, values, method) in
+            [(1, 50, "array"), (2, 900, "array"), (3, 900, "hash"), (8, 900, "hash")]
+        {
+            let key = |row: usize| -> Vec<i64> {
+                (0..width).map(|dimension| value(row, dimension, values)).collect()
+            };
+            let (mut one, mut two) = (empty(width), empty(width));
+            let mut known: HashMap<Vec<i64>, u32> = HashMap::new();
+            let mut check = |rows: std::ops::Range<usize>, groups: &[u32]| {
+                for (row, group) in rows.zip(groups) {
+                    let next = known.len() as u32;
+                    assert_eq!(
+                        *known.entry(key(row)).or_insert(next),
+                        *group,
+                        "{width} dimensions, row {row}"
+                    );
+                }
+            };
+            for start in (0..3_000).step_by(500) {
+                let groups = assign(&mut one, start..start + 500, values);
+                check(start..start + 500, &groups);
+            }
+            let others = assign(&mut two, 2_000..5_000, values);
+            let map = one.absorb(&two);
+            let groups: Vec<u32> = others.iter().map(|group| map[*group as usize]).collect();
+            check(2_000..5_000, &groups);
+            assert_eq!((one.len(), one.method()), (known.len(), method));
+            for group in 0..one.len() {
+                let key = one.key(group).to_vec();
+                assert_eq!(one.find(&key), Some(group as u32));
+            }
+        }
+    }
+}
