@@ -195,7 +195,10 @@ pub fn url_parameters(query: &str) -> Result<Vec<(String, String)>, Problem> {
 }
 
 /// The decoded values of one parameter of a query string.
-pub fn parameter_values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Result<String, Problem>> + 'a {
+pub fn parameter_values<'a>(
+    query: &'a str,
+    name: &'a str,
+) -> impl Iterator<Item = Result<String, Problem>> + 'a {
     query.split('&').filter_map(move |pair| {
         let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
         match unescape(found) {

@@ -33,7 +33,6 @@ mod verify;
 mod version;
 mod writer;
 
-
 pub use backup::restore;
 pub use chunk::{Chunk, ProjectSpan, Run};
 pub use clock::{Clock, ManualClock, SystemClock};
