@@ -63,16 +63,27 @@ pub fn excerpt(value: &str) -> String {
     }
 }
 
-/// The candidate nearest to `name` by edit distance, if one is near enough to be what was meant.
+/// Shortest name that counts as the beginning of a longer one: `cost` may mean `cost_usd`, `c` may mean anything.
+const BEGINNING_CHARACTERS_MIN: usize = 4;
+
+/// The candidate nearest to `name` by edit distance, if one is near enough to be what was meant: a few letters differ, or
+/// its end is missing.
 pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > NAME_BYTES_MAX * 2 {
         return None;
     }
-    let allowed = (name.chars().count() / 3).clamp(1, 3);
+    let name = name.to_lowercase();
+    let characters = name.chars().count();
+    let allowed = (characters / 3).clamp(1, 3);
+    let near = |candidate: &'a str| {
+        let lower = candidate.to_lowercase();
+        let distance = distance(&name, &lower);
+        let begins = characters >= BEGINNING_CHARACTERS_MIN && lower.starts_with(&name);
+        (distance <= allowed || begins).then_some((distance, candidate))
+    };
     candidates
         .into_iter()
-        .map(|candidate| (distance(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
+        .filter_map(near)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -107,6 +118,8 @@ mod tests {
         assert_eq!(suggest("modle", known), Some("model"));
         assert_eq!(suggest("Model", known), Some("model"));
         assert_eq!(suggest("zebra", known), None);
+        assert_eq!(suggest("cost", ["cost_usd", "count"]), Some("cost_usd"));
+        assert_eq!(suggest("c", ["cost_usd"]), None);
         assert_eq!(suggest(&"x".repeat(500), known), None);
     }
 
