@@ -4,6 +4,7 @@
 //! strings, maps with string keys. A file's time zone is only a label: its timestamps are UTC; those without one are
 //! taken as UTC.
 
+mod body;
 mod cells;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use tidewater_model::limits::MAP_KEYS_MAX;
 use tidewater_model::schema::Dataset;
 
+use self::body::Body;
 use self::cells::Cells;
 use crate::mapping::Target;
 use crate::rows::Rows;
@@ -35,7 +37,8 @@ const VALUES_MAX: usize = 10_000_000;
 
 /// Reads a body. The Parquet reader is meant for files one trusts: where a damaged one makes it panic, that is an error.
 pub(crate) fn decode(body: &Bytes, dataset: &Dataset, options: &Options<'_>) -> Result<Decoded, DecodeError> {
-    catch_unwind(AssertUnwindSafe(|| read(body, dataset, options)))
+    let body = Body(body.clone());
+    catch_unwind(AssertUnwindSafe(|| read(&body, dataset, options)))
         .unwrap_or(Err(DecodeError::MalformedParquet { source: None }))
 }
 
@@ -43,7 +46,7 @@ fn malformed(source: ParquetError) -> DecodeError {
     DecodeError::MalformedParquet { source: Some(source) }
 }
 
-fn read(body: &Bytes, dataset: &Dataset, options: &Options<'_>) -> Result<Decoded, DecodeError> {
+fn read(body: &Body, dataset: &Dataset, options: &Options<'_>) -> Result<Decoded, DecodeError> {
     let metadata = ArrowReaderMetadata::load(body, ArrowReaderOptions::new()).map_err(malformed)?;
     check_size(&metadata, options)?;
     let mut rows = Rows::new(dataset, options)?;
@@ -141,7 +144,7 @@ fn coded(field: &FieldRef) -> FieldRef {
 
 /// Refuses a file whose pages hold more values than its rows can have: a page of a few bytes can stand for thousands of
 /// millions of them, and the reader makes room for all.
-fn check_pages(body: &Bytes, plan: &[(usize, Target)], rows_max: usize) -> Result<(), DecodeError> {
+fn check_pages(body: &Body, plan: &[(usize, Target)], rows_max: usize) -> Result<(), DecodeError> {
     let file = SerializedFileReader::new(body.clone()).map_err(malformed)?;
     let schema = file.metadata().file_metadata().schema_descr_ptr();
     let is_read = |leaf: &usize| plan.iter().any(|(column, _)| *column == schema.get_column_root_idx(*leaf));
