@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tidewater_model::time::Timestamp;
 
-use crate::cell::Cell;
 use crate::order::Ranking;
 use crate::table::{CellColumn, Table};
+use tidewater_aggregate::Cell;
 
 /// One row of a page.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! The one error of this crate. Every message names the value that was too much and what would be right.
 
+use tidewater_aggregate::AggregateError;
 use tidewater_model::time::{TimeError, Timestamp};
 use tidewater_store::StoreError;
 
@@ -72,6 +73,17 @@ pub enum ExecuteError {
     /// A worker thread panicked; the cause is in the log.
     #[error("the question failed inside the server")]
     Panicked,
+}
+
+impl From<AggregateError> for ExecuteError {
+    fn from(error: AggregateError) -> Self {
+        match error {
+            AggregateError::Limit { what, found, max, remedy } => {
+                ExecuteError::Limit { what, found, max, remedy }
+            }
+            AggregateError::Inconsistent { what } => ExecuteError::Inconsistent { what },
+        }
+    }
 }
 
 const MEBIBYTE: usize = 1 << 20;

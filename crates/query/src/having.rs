@@ -3,7 +3,7 @@
 use tidewater_model::filter::Comparison;
 use tidewater_model::query::{Having, HavingComparison};
 
-use crate::cell::Cell;
+use tidewater_aggregate::Cell;
 
 /// Whether a row with these metrics stays. Two-valued: null fails every order comparison and equals only null.
 pub(crate) fn holds(having: &Having, metric: &dyn Fn(usize) -> Cell) -> bool {

@@ -4,19 +4,13 @@
 //! budget, and knows no clock but the question's `now` and its deadline. It is not: parsing of questions (`model`), files
 //! (`store`), caching and admission (`engine`), JSON (`server`).
 
-mod aggregate;
 mod answer;
 mod budget;
-mod cell;
 mod control;
 mod coverage;
-mod dictionary;
 mod error;
 mod execution;
 mod executor;
-mod feed;
-mod group;
-mod hash;
 mod having;
 mod lttb;
 mod merged;
@@ -26,12 +20,11 @@ mod plan;
 mod pool;
 mod rows;
 mod scan;
-mod select;
 mod table;
 
 pub use answer::{Answer, AnswerRow, Explain, MetricQuality};
-pub use cell::Cell;
 pub use control::{CancelToken, Control, Progress};
 pub use error::ExecuteError;
 pub use executor::{Executor, ExecutorConfig};
 pub use rows::{ROWS_PAGE_MAX, RowKey, RowsPage, RowsQuery};
+pub use tidewater_aggregate::Cell;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use tidewater_model::schema::ColumnType;
 
-use crate::aggregate::{Reading, States};
 use crate::answer::MetricQuality;
 use crate::budget::Reservation;
-use crate::cell::Cell;
 use crate::error::ExecuteError;
-use crate::group::Groups;
 use crate::partial::{Column, Partial, Worker};
 use crate::plan::{MetricPlan, Plan, Totals, Use};
-use crate::select::Selection;
+use tidewater_aggregate::Cell;
+use tidewater_aggregate::Groups;
+use tidewater_aggregate::Selection;
+use tidewater_aggregate::{Reading, States};
 
 /// Every group of one pass over one range. States are those of [`Plan::measures`], in that order.
 pub(crate) struct Merged {

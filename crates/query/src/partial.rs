@@ -11,13 +11,13 @@ use arrow_buffer::BooleanBuffer;
 use tidewater_columns::mask::Evaluator;
 use tidewater_store::ScanBatch;
 
-use crate::aggregate::{Input, States};
 use crate::budget::Reservation;
 use crate::error::ExecuteError;
-use crate::feed::{Feed, Keys, Rows, Scratch};
-use crate::group::{Expansion, Groups};
 use crate::plan::{MeasurePlan, Plan, Totals};
 use crate::scan::Consumer;
+use tidewater_aggregate::{Expansion, Groups};
+use tidewater_aggregate::{Feed, Keys, Rows, Scratch};
+use tidewater_aggregate::{Input, States};
 
 /// A measure's index in the plan with its states.
 pub(crate) type Column = (usize, States);

@@ -14,7 +14,7 @@ use tidewater_model::time::{BucketGrid, Granularity, Timestamp};
 use tidewater_store::ScanRequest;
 
 use crate::error::ExecuteError;
-use crate::group::Codes;
+use tidewater_aggregate::Codes;
 
 pub(crate) use measures::{MeasurePlan, MetricPlan, Use};
 

@@ -15,10 +15,10 @@ use tidewater_model::time::Timestamp;
 use tidewater_store::{DatasetView, Lsn, ScanRequest};
 
 use crate::budget::QueryBudget;
-use crate::cell::Cell;
 use crate::control::Control;
 use crate::error::ExecuteError;
 use crate::pool::Pool;
+use tidewater_aggregate::Cell;
 
 /// Most rows of one page of raw rows.
 pub const ROWS_PAGE_MAX: u32 = 1_000;

@@ -7,10 +7,10 @@ use hashbrown::HashMap;
 use tidewater_model::query::{OrderKey, OrderTarget};
 use tidewater_model::time::Timestamp;
 
-use crate::aggregate::{float_of_order, order_of_float};
-use crate::cell::Cell;
-use crate::group::GroupKeys;
 use crate::merged::Merged;
+use tidewater_aggregate::Cell;
+use tidewater_aggregate::GroupKeys;
+use tidewater_aggregate::{float_of_order, order_of_float};
 
 /// Groups and their metrics.
 pub(crate) struct Table {

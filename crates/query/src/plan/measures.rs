@@ -8,8 +8,8 @@ use tidewater_model::query::{Function, Measure, MetricExpr, Query};
 use tidewater_model::schema::{ColumnRef, ColumnType};
 
 use super::Columns;
-use crate::aggregate::{Reading, StateKind, TextRule};
 use crate::error::ExecuteError;
+use tidewater_aggregate::{Reading, StateKind, TextRule};
 
 /// A state per group over the rows that pass its filter.
 #[derive(Clone, Debug)]

@@ -14,11 +14,11 @@ use tidewater_store::{DatasetView, Lsn, ScanBatch};
 use super::keys::Keys;
 use super::{RowKey, RowsQuery};
 use crate::budget::{QueryBudget, Reservation};
-use crate::cell::Cell;
 use crate::control::Control;
 use crate::error::ExecuteError;
 use crate::pool::Pool;
 use crate::scan::{Consumer, read_all};
+use tidewater_aggregate::Cell;
 
 /// The cells of each key's row, in the order of the keys.
 pub(super) fn fetch(

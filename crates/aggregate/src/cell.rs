@@ -32,7 +32,7 @@ pub enum Cell {
 }
 
 /// 1e-9 units in one unit of money.
-pub(crate) const MONEY_UNIT: f64 = 1e9;
+pub const MONEY_UNIT: f64 = 1e9;
 
 impl Cell {
     /// The value as a number for `having`, ratios and charts (money in whole units); `None` for null and for what is no number.
@@ -52,7 +52,7 @@ impl Cell {
     }
 
     /// A float, or null where the arithmetic left the finite numbers.
-    pub(crate) fn finite(value: f64) -> Cell {
+    pub fn finite(value: f64) -> Cell {
         if value.is_finite() { Cell::Float(value) } else { Cell::Null }
     }
 }

@@ -10,6 +10,6 @@ mod strings;
 mod table;
 mod texts;
 
-pub(crate) use codes::Codes;
-pub(crate) use explode::Expansion;
-pub(crate) use table::{GroupKeys, Groups};
+pub use codes::Codes;
+pub use explode::Expansion;
+pub use table::{GroupKeys, Groups};

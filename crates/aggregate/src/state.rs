@@ -2,7 +2,7 @@
 //!
 //! The states themselves are `model::state`'s; here are the plain ones (sums, least and greatest) and the loops over values.
 
-mod states;
+mod column;
 mod texts;
 mod values;
 
@@ -10,12 +10,12 @@ use tidewater_model::state::{Distinct, First, FloatSum, IntMoments, Last, Moment
 
 use crate::feed::{Keys, for_each_run};
 
-pub(crate) use states::{Input, Reading, StateKind, States};
-pub(crate) use texts::TextRule;
-pub(crate) use values::{float_of_order, order_of_float};
+pub use column::{Input, Reading, StateKind, States};
+pub use texts::TextRule;
+pub use values::{float_of_order, order_of_float};
 
 /// A state that takes values of type `T`.
-pub(crate) trait Aggregate<T: Copy>: Clone + Default {
+pub trait Aggregate<T: Copy>: Clone + Default {
     fn add(&mut self, value: T);
 
     #[inline]
@@ -25,7 +25,7 @@ pub(crate) trait Aggregate<T: Copy>: Clone + Default {
 }
 
 /// A state that joins with another.
-pub(crate) trait Merge {
+pub trait Merge {
     fn merge(&mut self, other: &Self);
 
     /// Bytes held outside the state itself.
@@ -36,7 +36,7 @@ pub(crate) trait Merge {
 
 /// Adds each value to its group's state.
 #[inline]
-pub(crate) fn fold<T: Copy, A: Aggregate<T>>(states: &mut [A], keys: Keys<'_>, values: &[T]) {
+pub fn fold<T: Copy, A: Aggregate<T>>(states: &mut [A], keys: Keys<'_>, values: &[T]) {
     match keys {
         Keys::One(group) => states[group as usize].add_slice(values),
         Keys::Runs(groups) => {
@@ -52,7 +52,7 @@ pub(crate) fn fold<T: Copy, A: Aggregate<T>>(states: &mut [A], keys: Keys<'_>, v
 
 /// An exact sum of integers: 2^63 values of 64 bits fit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct IntSum(pub i128);
+pub struct IntSum(pub i128);
 
 /// Values that are added as 64-bit halves before they enter the wide sum.
 const NARROW_BLOCK: usize = 1 << 20;
@@ -85,7 +85,7 @@ impl Merge for IntSum {
 
 /// A sum and the number of its values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Mean<S> {
+pub struct Mean<S> {
     pub sum: S,
     pub count: u64,
 }
@@ -113,11 +113,11 @@ impl<S: Merge> Merge for Mean<S> {
 
 /// The least value so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Least(pub Option<i64>);
+pub struct Least(pub Option<i64>);
 
 /// The greatest value so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Greatest(pub Option<i64>);
+pub struct Greatest(pub Option<i64>);
 
 macro_rules! extreme {
     ($state:ident, $better:ident, $of_slice:ident) => {

@@ -5,13 +5,14 @@ use arrow_array::{Array, ArrayRef};
 use tidewater_columns::explode;
 
 use super::codes::Codes;
-use crate::error::ExecuteError;
+use crate::error::AggregateError;
 use crate::feed::Rows;
 
 /// The rows of a batch, each as often as its elements (of several such dimensions: as their combinations) demand, with the codes
 /// of those dimensions.
 #[derive(Debug, Default)]
-pub(crate) struct Expansion {
+pub struct Expansion {
+    /// Row numbers of the batch, in order.
     pub rows: Vec<u32>,
     /// For each expanded dimension its place among the dimensions, and a code per entry of `rows`.
     pub codes: Vec<(usize, Vec<u32>)>,
@@ -36,7 +37,7 @@ impl Expansion {
         dimension: usize,
         codes: &mut Codes,
         array: Option<&ArrayRef>,
-    ) -> Result<(), ExecuteError> {
+    ) -> Result<(), AggregateError> {
         let mut own = Vec::new();
         let Some(lists) = array.and_then(|array| array.as_list_opt::<i32>()) else {
             codes.encode(None, Rows::All(self.rows.len()), &mut own)?;
@@ -54,7 +55,7 @@ impl Expansion {
             }
         }
         if origins.len() > EXPANDED_ROWS_MAX {
-            return Err(ExecuteError::Limit {
+            return Err(AggregateError::Limit {
                 what: "combinations of list elements in one batch of rows",
                 found: origins.len() as u64,
                 max: EXPANDED_ROWS_MAX as u64,

@@ -14,27 +14,42 @@ use crate::select::Selection;
 
 /// Which state a measure keeps per group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum StateKind {
+pub enum StateKind {
+    /// Rows.
     Count,
+    /// Exact sum of whole numbers.
     IntSum,
+    /// Exact sum of whole numbers, and how many.
     IntMean,
+    /// Sum of floats in double-double.
     FloatSum,
+    /// Sum of floats, and how many.
     FloatMean,
+    /// Least value, as an integer in the value's order.
     Least,
+    /// Greatest value, likewise.
     Greatest,
+    /// One text.
     Text(TextRule),
+    /// Mean and spread of whole numbers, exact.
     IntMoments,
+    /// Mean and spread of floats.
     FloatMoments,
+    /// Distinct values: exact while few, then a sketch.
     Distinct,
+    /// Distinct values, every one counted.
     ExactDistinct,
+    /// Percentiles within 1 %.
     Quantiles,
+    /// Value at the least time.
     First,
+    /// Value at the greatest time.
     Last,
 }
 
 /// What a metric takes from a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub enum Reading {
     /// The state's own value.
     Value,
     /// Sum ÷ count of a state that holds both; without it the sum is read.
@@ -45,7 +60,8 @@ pub(crate) enum Reading {
 
 /// A state per group. `Select` is the second pass of exact percentiles.
 #[derive(Debug)]
-pub(crate) enum States {
+#[expect(missing_docs, reason = "the variants are those of `StateKind`")]
+pub enum States {
     Count(Vec<u64>),
     IntSum(Vec<IntSum>),
     IntMean(Vec<Mean<IntSum>>),
@@ -65,7 +81,7 @@ pub(crate) enum States {
 }
 
 /// What a measure reads of a batch.
-pub(crate) struct Input<'a> {
+pub struct Input<'a> {
     /// Its column; `None` where every row is null, or for counts.
     pub array: Option<&'a ArrayRef>,
     /// Every row's time, where some measure needs it.
@@ -306,7 +322,7 @@ fn quotient(sum: i128, count: i128) -> f64 {
 }
 
 /// Rounds to the nearest whole, ties to even. `divisor` is above zero.
-pub(crate) fn divide_half_even(dividend: i128, divisor: i128) -> i128 {
+pub fn divide_half_even(dividend: i128, divisor: i128) -> i128 {
     let (floor, rest) = (dividend.div_euclid(divisor), dividend.rem_euclid(divisor));
     let is_above = match (rest * 2).cmp(&divisor) {
         std::cmp::Ordering::Less => false,

@@ -17,10 +17,14 @@ use crate::hash;
 
 /// Which text of a group is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum TextRule {
+pub enum TextRule {
+    /// The first by UTF-8 bytes.
     Least,
+    /// The last by UTF-8 bytes.
     Greatest,
+    /// Of the least time.
     First,
+    /// Of the greatest time.
     Last,
 }
 
@@ -42,7 +46,7 @@ impl TextRule {
 
 /// One text per group, with its row's time where the rule asks for it.
 #[derive(Clone, Debug)]
-pub(crate) struct Texts {
+pub struct Texts {
     pub rule: TextRule,
     pub held: Vec<Option<(i64, String)>>,
 }
@@ -87,7 +91,7 @@ impl Texts {
 
 /// Distinct values, each one counted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ExactDistinct(pub HashSet<u128>);
+pub struct ExactDistinct(pub HashSet<u128>);
 
 impl Aggregate<u128> for ExactDistinct {
     #[inline]
@@ -107,7 +111,7 @@ impl Merge for ExactDistinct {
 }
 
 /// Makes the identities that distinct values are counted by.
-pub(crate) trait Identity: Copy + PartialEq {
+pub trait Identity: Copy + PartialEq {
     /// Stands for an entry whose identity is not known yet; a text that hashes to it is only hashed more often.
     const UNKNOWN: Self;
     fn of_text(text: &str) -> Self;
@@ -144,7 +148,7 @@ impl Identity for u128 {
 
 /// Sets of distinct values, one per group.
 #[derive(Debug)]
-pub(crate) struct Sets<A, I> {
+pub struct Sets<A, I> {
     pub states: Vec<A>,
     identities: Entries<I>,
     /// The gathered identities of a batch.
@@ -156,8 +160,8 @@ pub(crate) struct Sets<A, I> {
     fresh: Vec<i32>,
 }
 
-pub(crate) type Sketches = Sets<Distinct, u64>;
-pub(crate) type ExactSets = Sets<ExactDistinct, u128>;
+pub type Sketches = Sets<Distinct, u64>;
+pub type ExactSets = Sets<ExactDistinct, u128>;
 
 impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
     pub fn new(is_single: bool) -> Self {

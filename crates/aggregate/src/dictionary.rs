@@ -5,7 +5,7 @@ use arrow_array::{Array, ArrayRef};
 
 /// One `T` per entry of the dictionary seen last. Only that one: the batches of a row group share theirs and come in a row.
 #[derive(Debug)]
-pub(crate) struct Entries<T> {
+pub struct Entries<T> {
     unknown: T,
     /// Held, so that its address stays taken.
     values: Option<ArrayRef>,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tidewater_model::state::Quantiles;
 
-use crate::aggregate::float_of_order;
 use crate::feed::Keys;
+use crate::state::float_of_order;
 
 /// No percentile: the group has no values.
 const NONE: u32 = u32::MAX;
@@ -30,7 +30,7 @@ struct Wanted {
 
 /// The values found so far, as ordered integers.
 #[derive(Debug)]
-pub(crate) struct Selection {
+pub struct Selection {
     wanted: Arc<Wanted>,
     found: Vec<Vec<i64>>,
 }
@@ -60,6 +60,7 @@ impl Selection {
         self.wanted.values as usize * size_of::<i64>()
     }
 
+    /// Takes values with their groups.
     pub fn update(&mut self, (keys, values): (Keys<'_>, &[i64])) {
         let wanted = &*self.wanted;
         for (place, value) in values.iter().enumerate() {
@@ -73,6 +74,7 @@ impl Selection {
         }
     }
 
+    /// Takes what another thread found.
     pub fn merge(&mut self, other: &Self) {
         for (own, others) in self.found.iter_mut().zip(&other.found) {
             own.extend(others);
@@ -92,6 +94,7 @@ impl Selection {
         self.found.get(slot as usize)?.get(rank as usize - 1).copied()
     }
 
+    /// Bytes held.
     pub fn memory_bytes(&self) -> usize {
         let headers = self.found.capacity() * size_of::<Vec<i64>>();
         headers + self.found.iter().map(|values| values.capacity() * size_of::<i64>()).sum::<usize>()

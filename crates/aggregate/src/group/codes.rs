@@ -12,16 +12,16 @@ use tidewater_model::time::{BucketGrid, Timestamp};
 
 use super::numbers::NumberCodes;
 use super::texts::TextCodes;
-use crate::aggregate::{float_of_order, order_of_float};
 use crate::cell::Cell;
-use crate::error::ExecuteError;
+use crate::error::AggregateError;
 use crate::feed::Rows;
+use crate::state::{float_of_order, order_of_float};
 
 /// The code of null, but for time buckets, which are never null.
 pub(super) const NULL: u32 = 0;
 
 /// The codes of one dimension.
-pub(crate) enum Codes {
+pub enum Codes {
     /// A bucket's code is its index in the grid.
     Buckets(Arc<BucketGrid>),
     /// Strings, map keys and elements of lists.
@@ -31,15 +31,16 @@ pub(crate) enum Codes {
 }
 
 /// See [`TextCodes`]; a type of its own so that the enum's size does not show it.
-pub(crate) struct Texts(TextCodes);
+pub struct Texts(TextCodes);
 
 /// See [`NumberCodes`].
-pub(crate) struct Numbers {
+pub struct Numbers {
     codes: NumberCodes,
     kind: ColumnType,
 }
 
 impl Codes {
+    /// For the time buckets of a grid.
     pub fn buckets(grid: &Arc<BucketGrid>) -> Self {
         Codes::Buckets(Arc::clone(grid))
     }
@@ -71,7 +72,7 @@ impl Codes {
         array: Option<&ArrayRef>,
         rows: Rows<'_>,
         out: &mut Vec<u32>,
-    ) -> Result<(), ExecuteError> {
+    ) -> Result<(), AggregateError> {
         let Some(array) = array else {
             out.extend(std::iter::repeat_n(NULL, rows.len()));
             return Ok(());
@@ -144,6 +145,7 @@ impl Codes {
         }
     }
 
+    /// Bytes held.
     pub fn memory_bytes(&self) -> usize {
         match self {
             Codes::Buckets(_) => 0,
@@ -213,7 +215,7 @@ fn encode_buckets(
     array: &ArrayRef,
     rows: Rows<'_>,
     out: &mut Vec<u32>,
-) -> Result<(), ExecuteError> {
+) -> Result<(), AggregateError> {
     let times = array.as_primitive::<TimestampMicrosecondType>().values();
     let first = out.len();
     match rows {
@@ -226,7 +228,7 @@ fn encode_buckets(
     // The grid covers the unit's own span, so a row outside it means that the span is wrong.
     match out[first..].contains(&BucketGrid::OUTSIDE) {
         true => {
-            Err(ExecuteError::Inconsistent { what: "a row's time lies outside the span its unit states" })
+            Err(AggregateError::Inconsistent { what: "a row's time lies outside the span its unit states" })
         }
         false => Ok(()),
     }

@@ -7,7 +7,7 @@ use arrow_buffer::NullBuffer;
 
 /// Rows of a batch, in order. A row of a `strings` dimension may be listed more than once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Rows<'a> {
+pub enum Rows<'a> {
     /// The first so many: all of them.
     All(usize),
     /// These.
@@ -15,6 +15,8 @@ pub(crate) enum Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there are any")]
     pub fn len(&self) -> usize {
         match self {
             Rows::All(rows) => *rows,
@@ -34,7 +36,7 @@ impl Rows<'_> {
 
 /// The group of each row (or of each value gathered from the rows).
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Keys<'a> {
+pub enum Keys<'a> {
     /// One group for all.
     One(u32),
     /// A group each, mostly the same as the one before.
@@ -84,7 +86,7 @@ impl<'a> Keys<'a> {
 
 /// Calls `f(group, start, end)` for each run of equal groups.
 #[inline]
-pub(crate) fn for_each_run(groups: &[u32], mut f: impl FnMut(usize, usize, usize)) {
+pub fn for_each_run(groups: &[u32], mut f: impl FnMut(usize, usize, usize)) {
     let mut start = 0;
     while let Some(&group) = groups.get(start) {
         let run = groups[start..].iter().take_while(|other| **other == group).count();
@@ -95,8 +97,10 @@ pub(crate) fn for_each_run(groups: &[u32], mut f: impl FnMut(usize, usize, usize
 
 /// Rows with their groups.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Feed<'a> {
+pub struct Feed<'a> {
+    /// Which rows.
     pub rows: Rows<'a>,
+    /// The group of each.
     pub keys: Keys<'a>,
 }
 
@@ -158,9 +162,13 @@ impl<'a> Feed<'a> {
 
 /// Buffers that are kept from batch to batch.
 #[derive(Debug, Default)]
-pub(crate) struct Scratch {
+pub struct Scratch {
+    /// Groups of the rows that are not null.
     pub kept: Vec<u32>,
+    /// Gathered integers.
     pub ints: Vec<i64>,
+    /// Gathered floats.
     pub floats: Vec<f64>,
+    /// Gathered values with their times.
     pub timed: Vec<(i64, i64)>,
 }

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Codes;
-use crate::error::ExecuteError;
+use crate::error::AggregateError;
 
 /// Packed codes of so many bits index an array (4 MiB at most), which costs one access that the processor can foresee.
 const ARRAY_BITS_MAX: u32 = 20;
@@ -18,7 +18,8 @@ const NONE: u32 = u32::MAX;
 const GROUPS_MAX: usize = 1 << 31;
 
 /// All groups met so far.
-pub(crate) struct Groups {
+pub struct Groups {
+    /// One per dimension.
     pub dimensions: Vec<Codes>,
     /// The codes of group `g` are `keys[g · dimensions ..]`.
     keys: Vec<u32>,
@@ -55,6 +56,8 @@ impl Groups {
         groups
     }
 
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there are any")]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -77,7 +80,7 @@ impl Groups {
     /// Finds the groups of rows whose codes are given per dimension, see [`Self::assigned`]; new ones are added.
     ///
     /// Codes must be ones that [`Self::dimensions`] gave.
-    pub fn assign(&mut self, codes: &[Vec<u32>]) -> Result<(), ExecuteError> {
+    pub fn assign(&mut self, codes: &[Vec<u32>]) -> Result<(), AggregateError> {
         self.fit_bits();
         let rows = codes.first().map_or(0, Vec::len);
         let mut found = std::mem::take(&mut self.found);
@@ -91,7 +94,7 @@ impl Groups {
         self.found = found;
         if self.len > GROUPS_MAX {
             let remedy = "use fewer dimensions or add filters";
-            return Err(ExecuteError::Limit {
+            return Err(AggregateError::Limit {
                 what: "groups",
                 found: self.len as u64,
                 max: GROUPS_MAX as u64,
@@ -158,6 +161,7 @@ impl Groups {
             .collect()
     }
 
+    /// Bytes held.
     pub fn memory_bytes(&self) -> usize {
         let finder = match &self.finder {
             Finder::Array(slots) => slots.capacity() * size_of::<u32>(),
@@ -302,13 +306,16 @@ impl Groups {
 }
 
 /// Groups to which none are added any more.
-pub(crate) struct GroupKeys {
+pub struct GroupKeys {
+    /// One per dimension.
     pub dimensions: Vec<Codes>,
     keys: Vec<u32>,
     len: usize,
 }
 
 impl GroupKeys {
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there are any")]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -319,6 +326,7 @@ impl GroupKeys {
         &self.keys[group * width..(group + 1) * width]
     }
 
+    /// Bytes held.
     pub fn memory_bytes(&self) -> usize {
         let dimensions: usize = self.dimensions.iter().map(Codes::memory_bytes).sum();
         self.keys.capacity() * size_of::<u32>() + dimensions

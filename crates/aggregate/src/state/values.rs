@@ -11,14 +11,14 @@ use crate::hash;
 
 /// Maps floats to integers that order the same way; both zeros are one.
 #[inline]
-pub(crate) fn order_of_float(value: f64) -> i64 {
+pub fn order_of_float(value: f64) -> i64 {
     let bits = hash::float_bits(value) as i64;
     bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
 
 /// The inverse of [`order_of_float`].
 #[inline]
-pub(crate) fn float_of_order(order: i64) -> f64 {
+pub fn float_of_order(order: i64) -> f64 {
     f64::from_bits((order ^ ((order >> 63) as u64 >> 1) as i64) as u64)
 }
 

@@ -1,0 +1,21 @@
+//! Aggregation kernels: rows become groups, and each group keeps mergeable states.
+//!
+//! `group` turns dimension values into dense group numbers, `state` keeps one column of states per measure and feeds it whole
+//! batches, `select` finds exact percentiles in a second pass. Questions and roll-ups are made by the same kernels, which is why their
+//! numbers agree. Pure. Not here: which rows are read (`store`), planning and answers (`query`).
+
+mod cell;
+mod dictionary;
+mod error;
+mod feed;
+mod group;
+mod hash;
+mod select;
+mod state;
+
+pub use cell::Cell;
+pub use error::AggregateError;
+pub use feed::{Feed, Keys, Rows, Scratch};
+pub use group::{Codes, Expansion, GroupKeys, Groups};
+pub use select::Selection;
+pub use state::{Input, Reading, StateKind, States, TextRule, float_of_order, order_of_float};
