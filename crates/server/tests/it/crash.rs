@@ -7,13 +7,16 @@
 //!
 //! `TIDEWATER_CRASHES` sets the number of kills (default 40; the checks before a release use 200).
 
+mod raw;
+mod rollups;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::server::Server;
 use crate::talk::Sender;
@@ -22,6 +25,20 @@ use crate::talk::Sender;
 const WRITERS: usize = 4;
 /// Longest life of a server between two kills, in milliseconds.
 const LIFE_MS_MAX: u64 = 250;
+
+/// What the writers send.
+#[derive(Clone, Copy)]
+struct Load {
+    dataset: &'static str,
+    /// The rows of a writer's batch as NDJSON, the same at every call.
+    body: fn(writer: usize, batch: u64) -> String,
+}
+
+impl Load {
+    fn path(&self) -> String {
+        format!("/api/v1/ingest/{}", self.dataset)
+    }
+}
 
 /// One writer's batches: how many rows each has, and whether it was acknowledged.
 #[derive(Default)]
@@ -43,19 +60,8 @@ fn batch_rows(writer: usize, batch: u64) -> u64 {
     }
 }
 
-fn body(writer: usize, batch: u64) -> String {
-    const START_S: u64 = 1_760_000_000;
-    (0..batch_rows(writer, batch))
-        .map(|row| {
-            // Times spread over four days, so that a flush writes several segments.
-            let ts = START_S + (batch * 7_919 + row * 104_729) % (4 * 86_400);
-            format!("{{\"ts\":{ts},\"id\":\"{writer}-{batch}-{row}\",\"writer\":{writer},\"batch\":{batch},\"row\":{row}}}\n")
-        })
-        .collect()
-}
-
 /// Sends batches until the server is gone or `stop` is set.
-fn write(sender: &Sender, writer: usize, ledger: &Mutex<Ledger>, stop: &AtomicBool) {
+fn write(sender: &Sender, load: Load, writer: usize, ledger: &Mutex<Ledger>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let (batch, rows) = {
             let mut ledger = ledger.lock().expect("no writer panics");
@@ -73,7 +79,7 @@ fn write(sender: &Sender, writer: usize, ledger: &Mutex<Ledger>, stop: &AtomicBo
         let token = format!("w{writer}-b{batch}");
         let headers = [("content-type", "application/x-ndjson"), ("idempotency-key", token.as_str())];
         let Some((status, reply)) =
-            sender.post("/api/v1/ingest/crash", &headers, body(writer, batch).as_bytes())
+            sender.post(&load.path(), &headers, (load.body)(writer, batch).as_bytes())
         else {
             return;
         };
@@ -91,87 +97,100 @@ fn write(sender: &Sender, writer: usize, ledger: &Mutex<Ledger>, stop: &AtomicBo
     }
 }
 
-fn stored(server: &Server) -> BTreeMap<(u64, u64), (u64, u64)> {
-    let mut found = BTreeMap::new();
-    let mut cursor = Value::Null;
-    loop {
-        let question = json!({"dataset": "crash", "date_range": "all", "exact": true, "dimensions": ["writer", "batch"],
-                              "metrics": [{"agg": "count"}, {"agg": "uniq", "column": "id"}],
-                              "pagination": {"limit": 10_000, "cursor": cursor}});
-        let reply = server.post("/api/v1/query", &question);
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        let answer = reply.json();
-        for row in answer["results"].as_array().expect("rows") {
-            let number = |value: &Value| value.as_u64().expect("a number");
-            let key = (number(&row["dimensions"][0]), number(&row["dimensions"][1]));
-            found.insert(key, (number(&row["metrics"][0]), number(&row["metrics"][1])));
-        }
-        cursor = answer["meta"]["next_cursor"].clone();
-        if cursor.is_null() {
-            return found;
-        }
-    }
+/// A server and its writers' ledgers, through many crashes.
+struct Torture {
+    server: Server,
+    load: Load,
+    ledgers: Vec<Arc<Mutex<Ledger>>>,
+    random: u64,
 }
 
-fn check(server: &Server, ledgers: &[Arc<Mutex<Ledger>>], crash: usize) {
-    let found = stored(server);
-    for ((writer, batch), (rows, distinct)) in &found {
-        let whole = batch_rows(*writer as usize, *batch);
-        assert_eq!(
-            (*rows, *distinct),
-            (whole, whole),
-            "crash {crash}: batch {batch} of writer {writer} is whole and single"
-        );
+impl Torture {
+    /// `settings` go to the server beside tiny memtables.
+    fn new(load: Load, settings: &[(&str, &str)]) -> Self {
+        let tiny =
+            [("TIDEWATER_STORE__MEMTABLE_BYTES_MAX", "300000"), ("TIDEWATER_STORE__FLUSH_INTERVAL_MS", "60")];
+        let settings: Vec<_> = tiny.iter().chain(settings).copied().collect();
+        let ledgers = (0..WRITERS).map(|_| Arc::default()).collect();
+        Torture { server: Server::start_with(&settings), load, ledgers, random: 0x9e37_79b9_7f4a_7c15 }
     }
-    for (writer, ledger) in ledgers.iter().enumerate() {
-        let ledger = ledger.lock().expect("no writer panics");
-        for batch in ledger.acknowledged.keys() {
-            let key = (writer as u64, *batch);
-            assert!(
-                found.contains_key(&key),
-                "crash {crash}: acknowledged batch {batch} of writer {writer} is lost"
-            );
-        }
-    }
-}
 
-#[test]
-fn a_killed_server_loses_nothing_acknowledged_and_counts_nothing_twice() {
-    let crashes: usize =
-        std::env::var("TIDEWATER_CRASHES").map_or(40, |text| text.parse().expect("a number"));
-    let mut server = Server::start_with(&[
-        ("TIDEWATER_STORE__MEMTABLE_BYTES_MAX", "300000"),
-        ("TIDEWATER_STORE__FLUSH_INTERVAL_MS", "60"),
-    ]);
-    let definition = json!({"time": "ts", "id": "id", "sort": ["writer"],
-                            "columns": {"id": "string", "writer": "int", "batch": "int", "row": "int"}});
-    assert!(server.put("/api/v1/datasets/crash", &definition).status < 300);
-
-    let ledgers: Vec<Arc<Mutex<Ledger>>> = (0..WRITERS).map(|_| Arc::default()).collect();
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    for crash in 0..crashes {
+    /// Lets the writers work for a random while, then kills the server under them and starts it again.
+    fn crash(&mut self) {
         let stop = Arc::new(AtomicBool::new(false));
-        let writers: Vec<_> = ledgers
+        let load = self.load;
+        let writers: Vec<_> = self
+            .ledgers
             .iter()
             .enumerate()
             .map(|(writer, ledger)| {
-                let (sender, ledger, stop) = (Sender::to(&server), Arc::clone(ledger), Arc::clone(&stop));
-                thread::spawn(move || write(&sender, writer, &ledger, &stop))
+                let sender = Sender::to(&self.server);
+                let (ledger, stop) = (Arc::clone(ledger), Arc::clone(&stop));
+                thread::spawn(move || write(&sender, load, writer, &ledger, &stop))
             })
             .collect();
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        thread::sleep(Duration::from_millis(1 + (random >> 33) % LIFE_MS_MAX));
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        thread::sleep(Duration::from_millis(1 + (self.random >> 33) % LIFE_MS_MAX));
         stop.store(true, Ordering::Relaxed);
-        server = server.kill_and_restart();
+        self.server.kill_and_respawn();
         for writer in writers {
             writer.join().expect("the writer saw only replies it may see");
         }
-        if crash % 10 == 9 || crash + 1 == crashes {
-            check(&server, &ledgers, crash);
+    }
+
+    /// Checks which batches are there, given as (writer, batch) → (rows, distinct ids); `crash` is for messages.
+    fn check_batches(&self, found: &BTreeMap<(u64, u64), (u64, u64)>, crash: usize) {
+        for ((writer, batch), (rows, distinct)) in found {
+            let whole = batch_rows(*writer as usize, *batch);
+            assert_eq!(
+                (*rows, *distinct),
+                (whole, whole),
+                "crash {crash}: batch {batch} of writer {writer} is whole and single"
+            );
+        }
+        for (writer, ledger) in self.ledgers.iter().enumerate() {
+            let ledger = ledger.lock().expect("no writer panics");
+            for batch in ledger.acknowledged.keys() {
+                let key = (writer as u64, *batch);
+                assert!(
+                    found.contains_key(&key),
+                    "crash {crash}: acknowledged batch {batch} of writer {writer} is lost"
+                );
+            }
         }
     }
-    let acknowledged: usize =
-        ledgers.iter().map(|ledger| ledger.lock().expect("no writer panics").acknowledged.len()).sum();
-    assert!(acknowledged > crashes, "the writers got {acknowledged} batches through {crashes} crashes");
-    eprintln!("{crashes} crashes, {acknowledged} acknowledged batches");
+
+    fn acknowledged(&self) -> usize {
+        self.ledgers.iter().map(|ledger| ledger.lock().expect("no writer panics").acknowledged.len()).sum()
+    }
+}
+
+/// How often the server is killed.
+fn crashes() -> usize {
+    std::env::var("TIDEWATER_CRASHES").map_or(40, |text| text.parse().expect("a number"))
+}
+
+/// All rows of an answer, page after page: dimensions and metrics as they are written.
+fn all_rows(server: &Server, mut question: Value) -> Vec<(Vec<Value>, Vec<Value>)> {
+    let mut rows = Vec::new();
+    loop {
+        let reply = server.post("/api/v1/query", &question);
+        assert_eq!(reply.status, 200, "{}: {question}", reply.text());
+        let answer = reply.json();
+        for row in answer["results"].as_array().expect("rows") {
+            let cells = |name: &str| row[name].as_array().expect("cells").clone();
+            rows.push((cells("dimensions"), cells("metrics")));
+        }
+        let cursor = answer["meta"]["next_cursor"].clone();
+        if cursor.is_null() {
+            return rows;
+        }
+        question["pagination"]["cursor"] = cursor;
+    }
+}
+
+/// A whole number, also where numbers are asked for as text.
+fn number(value: &Value) -> u64 {
+    value.as_str().map_or_else(|| value.as_u64(), |text| text.parse().ok()).expect("a number")
 }

@@ -126,9 +126,15 @@ impl Server {
 
     /// SIGKILL, then a new process on the same folder.
     pub fn kill_and_restart(mut self) -> Self {
+        self.kill_and_respawn();
+        self
+    }
+
+    /// The same in place.
+    pub fn kill_and_respawn(&mut self) {
         self.child.kill().expect("the process can be killed");
         self.wait();
-        Server::spawn(Arc::clone(&self.folder), self.settings.clone())
+        *self = Server::spawn(Arc::clone(&self.folder), self.settings.clone());
     }
 
     /// A request to be filled in.
