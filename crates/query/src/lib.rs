@@ -17,6 +17,7 @@ mod merged;
 mod order;
 mod partial;
 mod plan;
+pub mod planner;
 mod pool;
 mod rows;
 mod scan;
