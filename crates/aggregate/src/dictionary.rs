@@ -4,7 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 
 /// One `T` per entry of the dictionary seen last. Only that one: the batches of a row group share theirs and come in a row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entries<T> {
     unknown: T,
     /// Held, so that its address stays taken.

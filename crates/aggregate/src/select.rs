@@ -29,7 +29,7 @@ struct Wanted {
 }
 
 /// The values found so far, as ordered integers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Selection {
     wanted: Arc<Wanted>,
     found: Vec<Vec<i64>>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashMap;
+use tidewater_aggregate::Codes;
 use tidewater_model::query::Query;
 use tidewater_model::time::{ResolvedRange, Timestamp};
 use tidewater_store::{DatasetView, Morsel};
@@ -99,7 +100,7 @@ impl Execution<'_> {
             let second = Instant::now();
             if let Some(pass) = merged.second_pass()? {
                 let morsels = self.morsels(&plan, &mut Explain::default())?;
-                let worker = || Worker::new(&plan, merged.seed(&pass), self.budget.reserve());
+                let worker = || Worker::new(&plan, merged.seed(&pass)?, self.budget.reserve());
                 let workers = read_all(self.pool, morsels, self.control, worker)?;
                 merged.finish_second_pass(workers);
                 explain.passes += 1;
@@ -168,7 +169,9 @@ fn compare(merged: &Merged, mut compared: Merged) -> Comparison {
     let translations: Vec<Vec<u32>> = dimensions
         .iter()
         .zip(&mut compared.groups.dimensions)
-        .map(|(own, others)| (0..own.cardinality() as u32).map(|code| others.translate(own, code)).collect())
+        .map(|(own, others)| {
+            (0..own.cardinality() as u32).map(|code| counterpart(own, others, code)).collect()
+        })
         .collect();
     let cardinalities: Vec<usize> =
         compared.groups.dimensions.iter().map(|codes| codes.cardinality()).collect();
@@ -185,6 +188,14 @@ fn compare(merged: &Merged, mut compared: Merged) -> Comparison {
         })
         .collect();
     Comparison { metrics: Table::new(compared).metrics, groups }
+}
+
+/// The code in the compared range of what has `code` in the own one: of a time bucket the one with the same index.
+fn counterpart(own: &Codes, others: &mut Codes, code: u32) -> u32 {
+    match own {
+        Codes::Buckets(_) => code,
+        Codes::Texts(_) | Codes::Numbers(_) => others.translate(own, code),
+    }
 }
 
 /// Of each series (the groups that differ only in their bucket) the rows that LTTB keeps by the first metric. Rows without a

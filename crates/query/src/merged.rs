@@ -33,7 +33,7 @@ impl Merged {
         let Worker { mut partial, mut reservation, .. } =
             workers.pop().expect("a scan has at least one thread");
         for other in workers {
-            partial.merge(&other.partial);
+            partial.merge(&other.partial)?;
             reservation.resize(partial.memory_bytes())?;
         }
         let Partial { groups, states, totals, .. } = partial;
@@ -85,11 +85,11 @@ impl Merged {
     }
 
     /// A part with this one's groups for the second pass.
-    pub fn seed(&self, pass: &SecondPass) -> Partial {
+    pub fn seed(&self, pass: &SecondPass) -> Result<Partial, ExecuteError> {
         let mut groups =
             Groups::new(self.plan.dimensions.iter().map(|dimension| dimension.codes()).collect());
-        groups.absorb(&self.groups);
-        Partial { groups, states: fork(&pass.states), totals: fork(&pass.totals) }
+        groups.absorb(&self.groups)?;
+        Ok(Partial { groups, states: fork(&pass.states), totals: fork(&pass.totals) })
     }
 
     /// Adds the buckets without rows to each present group, up to now. Without other dimensions the one group is present.

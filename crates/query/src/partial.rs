@@ -53,8 +53,8 @@ impl Partial {
     }
 
     /// Adds another part of the same plan.
-    pub fn merge(&mut self, other: &Partial) {
-        let map = self.groups.absorb(&other.groups);
+    pub fn merge(&mut self, other: &Partial) -> Result<(), ExecuteError> {
+        let map = self.groups.absorb(&other.groups)?;
         self.fit();
         for ((_, own), (_, others)) in self.states.iter_mut().zip(&other.states) {
             own.merge(others, &map);
@@ -62,6 +62,7 @@ impl Partial {
         for ((_, own), (_, others)) in self.totals.iter_mut().zip(&other.totals) {
             own.merge(others, &[0]);
         }
+        Ok(())
     }
 
     pub fn memory_bytes(&self) -> usize {

@@ -21,6 +21,7 @@ use crate::state::{float_of_order, order_of_float};
 pub(super) const NULL: u32 = 0;
 
 /// The codes of one dimension.
+#[derive(Clone)]
 pub enum Codes {
     /// A bucket's code is its index in the grid.
     Buckets(Arc<BucketGrid>),
@@ -31,9 +32,11 @@ pub enum Codes {
 }
 
 /// See [`TextCodes`]; a type of its own so that the enum's size does not show it.
+#[derive(Clone)]
 pub struct Texts(TextCodes);
 
 /// See [`NumberCodes`].
+#[derive(Clone)]
 pub struct Numbers {
     codes: NumberCodes,
     kind: ColumnType,
@@ -90,7 +93,8 @@ impl Codes {
         }
     }
 
-    /// The code here of what `other` calls `code`; a new one where it was not met.
+    /// The code here of what `other` calls `code`; a new one where it was not met. A bucket is the one with the same start,
+    /// [`BucketGrid::OUTSIDE`] where this grid does not hold it.
     pub fn translate(&mut self, other: &Codes, code: u32) -> u32 {
         match (self, other) {
             (Codes::Texts(own), Codes::Texts(other)) => {
@@ -98,6 +102,10 @@ impl Codes {
             }
             (Codes::Numbers(own), Codes::Numbers(other)) => {
                 other.codes.number(code).map_or(NULL, |number| own.codes.code_of(number))
+            }
+            (Codes::Buckets(own), Codes::Buckets(other)) if Arc::ptr_eq(own, other) => code,
+            (Codes::Buckets(own), Codes::Buckets(other)) => {
+                own.index_of_start(other.start(code)).unwrap_or(BucketGrid::OUTSIDE)
             }
             _ => code,
         }

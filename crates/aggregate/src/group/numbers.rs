@@ -8,7 +8,7 @@ use super::codes::{NULL, null_last};
 use crate::hash;
 
 /// Numbers in order of first sight; code 0 is null, number `i` has code `i + 1`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct NumberCodes {
     numbers: Vec<i64>,
     table: HashTable<(i64, u32)>,

@@ -11,6 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 const BLOCK: usize = 32;
 
 /// Distinct strings and their codes `0 .. len`.
+#[derive(Clone)]
 pub(super) struct Strings {
     /// Each string after its length (u32, little-endian), so that comparing touches one place.
     bytes: Vec<u8>,

@@ -7,6 +7,8 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use tidewater_model::time::BucketGrid;
+
 use super::Codes;
 use crate::error::AggregateError;
 
@@ -18,6 +20,7 @@ const NONE: u32 = u32::MAX;
 const GROUPS_MAX: usize = 1 << 31;
 
 /// All groups met so far.
+#[derive(Clone)]
 pub struct Groups {
     /// One per dimension.
     pub dimensions: Vec<Codes>,
@@ -31,6 +34,7 @@ pub struct Groups {
     found: Vec<u32>,
 }
 
+#[derive(Clone)]
 enum Finder {
     /// The group by packed number.
     Array(Vec<u32>),
@@ -136,11 +140,18 @@ impl Groups {
         GroupKeys { dimensions: self.dimensions, keys: self.keys, len: self.len }
     }
 
-    /// Adds another part's groups; gives for each of them its group here.
-    pub fn absorb(&mut self, other: &Groups) -> Vec<u32> {
+    /// Lets go of what only the taking of rows needs.
+    pub fn freeze(&mut self) {
+        self.dimensions.iter_mut().for_each(Codes::forget_dictionary);
+        (self.packed, self.found) = (Vec::new(), Vec::new());
+    }
+
+    /// Adds another part's groups; gives for each of them its group here. Fails where a group's time bucket lies outside of the grid
+    /// here.
+    pub fn absorb(&mut self, other: &Groups) -> Result<Vec<u32>, AggregateError> {
         let width = self.dimensions.len();
         if width == 0 {
-            return vec![0; other.len];
+            return Ok(vec![0; other.len]);
         }
         let translations: Vec<Vec<u32>> = self
             .dimensions
@@ -156,7 +167,12 @@ impl Groups {
                 for (dimension, code) in codes.iter().enumerate() {
                     key[dimension] = translations[dimension][*code as usize];
                 }
-                self.insert(&key)
+                match key.contains(&BucketGrid::OUTSIDE) {
+                    true => Err(AggregateError::Inconsistent {
+                        what: "a part's time bucket lies outside the range",
+                    }),
+                    false => Ok(self.insert(&key)),
+                }
             })
             .collect()
     }
@@ -306,6 +322,7 @@ impl Groups {
 }
 
 /// Groups to which none are added any more.
+#[derive(Clone)]
 pub struct GroupKeys {
     /// One per dimension.
     pub dimensions: Vec<Codes>,
@@ -376,8 +393,9 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Int64Array};
+    use arrow_array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
     use tidewater_model::schema::ColumnType;
+    use tidewater_model::time::{Granularity, Timestamp, Zone};
 
     use super::*;
     use crate::feed::Rows;
@@ -408,6 +426,30 @@ mod tests {
     }
 
     #[test]
+    fn parts_with_other_grids_meet_in_the_same_buckets() {
+        const HOUR: i64 = 3_600_000_000;
+        let grid = |from: i64, to: i64| {
+            let (from, to) = (Timestamp(from * HOUR), Timestamp(to * HOUR));
+            Arc::new(BucketGrid::new(Granularity::Hour, &Zone::utc(), from, to).expect("a grid"))
+        };
+        let hours = |from, to, times: &[i64]| {
+            let mut groups = Groups::new(vec![Codes::buckets(&grid(from, to))]);
+            let times = TimestampMicrosecondArray::from_iter_values(times.iter().map(|hour| hour * HOUR));
+            let (array, rows): (ArrayRef, _) = (Arc::new(times), Rows::All(3));
+            let mut codes = Vec::new();
+            groups.dimensions[0].encode(Some(&array), rows, &mut codes).expect("inside the grid");
+            groups.assign(&[codes]).expect("few groups");
+            groups
+        };
+        let mut all = hours(0, 10, &[2, 3, 3]);
+        let mut part = hours(3, 6, &[5, 3, 3]);
+        part.freeze();
+        assert_eq!(all.absorb(&part).expect("inside"), [2, 1]);
+        assert_eq!((all.key(2), all.len()), (&[5][..], 3));
+        assert!(all.absorb(&hours(8, 12, &[8, 11, 8])).is_err(), "an hour outside of the grid");
+    }
+
+    #[test]
     fn equal_tuples_share_a_group_in_every_kind_of_table() {
         for (width, values, method) in
             [(1, 50, "array"), (2, 900, "array"), (3, 900, "hash"), (8, 900, "hash")]
@@ -432,7 +474,7 @@ mod tests {
                 check(start..start + 500, &groups);
             }
             let others = assign(&mut two, 2_000..5_000, values);
-            let map = one.absorb(&two);
+            let map = one.absorb(&two).expect("numbers have no grid");
             let groups: Vec<u32> = others.iter().map(|group| map[*group as usize]).collect();
             check(2_000..5_000, &groups);
             assert_eq!((one.len(), one.method()), (known.len(), method));

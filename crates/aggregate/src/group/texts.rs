@@ -18,6 +18,7 @@ const UNSEEN: u32 = u32::MAX;
 const PENDING: u32 = u32::MAX - 1;
 
 /// Strings in order of first sight; code 0 is null, string `i` has code `i + 1`.
+#[derive(Clone)]
 pub(super) struct TextCodes {
     strings: Strings,
     /// The code of each entry of the current dictionary.
@@ -117,6 +118,8 @@ impl TextCodes {
     /// Lets go of the dictionary that the last rows came with.
     pub fn forget_dictionary(&mut self) {
         self.entries = Entries::new(UNSEEN);
+        self.pending = Vec::new();
+        self.unseen = Vec::new();
     }
 
     /// The code of a text; a new one where it was not met.

@@ -59,7 +59,7 @@ pub enum Reading {
 }
 
 /// A state per group. `Select` is the second pass of exact percentiles.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the variants are those of `StateKind`")]
 pub enum States {
     Count(Vec<u64>),
@@ -201,6 +201,15 @@ impl States {
             (States::Last(own), States::Last(others)) => join(own, others, map),
             (States::Select(own), States::Select(others)) => own.merge(others),
             _ => unreachable!("the parts of one question come from one plan"),
+        }
+    }
+
+    /// Lets go of what only the taking of rows needs.
+    pub fn freeze(&mut self) {
+        match self {
+            States::Distinct(sets) => sets.freeze(),
+            States::ExactDistinct(sets) => sets.freeze(),
+            _ => {}
         }
     }
 

@@ -147,7 +147,7 @@ impl Identity for u128 {
 }
 
 /// Sets of distinct values, one per group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sets<A, I> {
     pub states: Vec<A>,
     identities: Entries<I>,
@@ -257,6 +257,12 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
                 }
             }
         });
+    }
+
+    /// Lets go of the dictionary that the last rows came with, and of buffers.
+    pub fn freeze(&mut self) {
+        let states = std::mem::take(&mut self.states);
+        *self = Sets { states, ..Sets::new(self.is_single) };
     }
 
     /// Bytes beside the states.

@@ -114,6 +114,17 @@ impl BucketGrid {
         self.stretch_of(ts.0).map(|stretch| stretch.index_of(ts.0))
     }
 
+    /// The bucket with this start, as [`Self::start`] gives it; `None` outside the grid. Grids of one width and zone give a bucket the
+    /// same start whatever range they were made for, so this finds a bucket of one grid in another.
+    pub fn index_of_start(&self, start: Timestamp) -> Option<u32> {
+        let last_start = |stretch: &Stretch| stretch.start(stretch.first + stretch.count - 1);
+        let position = self.stretches.partition_point(|stretch| last_start(stretch) < start.0);
+        let stretch = self.stretches.get(position)?;
+        let distance = start.0 - stretch.origin;
+        let is_start = distance >= 0 && distance % stretch.width == 0;
+        is_start.then(|| stretch.first + (distance / stretch.width) as u32)
+    }
+
     /// Appends the bucket of each instant to `out`, [`Self::OUTSIDE`] for those outside the grid.
     pub fn indices(&self, ts: &[i64], out: &mut Vec<u32>) {
         let Some(mut stretch) = self.stretches.first() else { return };

@@ -437,6 +437,29 @@ proptest! {
     }
 
     #[test]
+    fn a_bucket_is_found_in_another_grid_by_its_start(
+        name in prop::sample::select(&ZONES[..]), granularity in prop::sample::select(&Granularity::ALL[..]),
+        from in instants(), length in 1..3 * DAY_US, before in 0..2 * DAY_US, after in 0..2 * DAY_US,
+        inside in prop::collection::vec(0.0..1.0_f64, 1..20),
+    ) {
+        let grid = |from, to| BucketGrid::new(granularity, &zone(name), Timestamp(from), Timestamp(to)).expect("a grid");
+        let narrow = grid(from.0, from.0 + length);
+        let wide = grid(from.0 - before, from.0 + length + after);
+        for ts in inside.iter().map(|part| Timestamp(from.0 + (part * length as f64) as i64)) {
+            let index = narrow.index_of(ts).expect("inside");
+            prop_assert_eq!(wide.index_of_start(narrow.start(index)), wide.index_of(ts));
+        }
+        for index in 0..wide.len() as u32 {
+            prop_assert_eq!(wide.index_of_start(wide.start(index)), Some(index));
+            if let Some(found) = narrow.index_of_start(wide.start(index)) {
+                prop_assert_eq!(narrow.start(found), wide.start(index));
+            }
+        }
+        prop_assert_eq!(wide.index_of_start(Timestamp(wide.start(0).0 + 1)), None);
+        prop_assert_eq!(wide.index_of_start(Timestamp(wide.start(0).0 - 1)), None);
+    }
+
+    #[test]
     fn printed_times_read_back(name in prop::sample::select(&ZONES[..]), micros in Timestamp::MIN.0 + DAY_US..Timestamp::MAX.0 - DAY_US) {
         let ts = Timestamp(micros);
         prop_assert_eq!(parse_timestamp_utc(format_rfc3339(ts, &zone(name)).as_bytes()), Ok(ts));
