@@ -8,6 +8,7 @@ mod auth;
 mod bad_input;
 mod cli;
 mod crash;
+mod differential;
 mod errors;
 mod faults;
 mod ingest;
