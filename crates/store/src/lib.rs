@@ -40,7 +40,9 @@ pub use config::StoreConfig;
 pub use error::{StoreError, StoreResult};
 pub use log::Token;
 pub use retention::plan_retention;
-pub use scan::{ChunkMorsel, Morsel, MorselReader, SCAN_BATCH_ROWS_MAX, ScanBatch, ScanRequest, Unit};
+pub use scan::{
+    ChunkMorsel, Morsel, MorselReader, SCAN_BATCH_ROWS_MAX, ScanBatch, ScanRequest, Unit, UnitId,
+};
 pub use shared::CommitHook;
 pub use snapshot::{DatasetView, Snapshot};
 pub use stats::{SYNC_BUCKETS_US, StoreStats};

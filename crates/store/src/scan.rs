@@ -14,7 +14,7 @@ use tidewater_model::schema::ColumnRef;
 use crate::chunk::{Chunk, ProjectSpan};
 use crate::error::StoreResult;
 use crate::segment::scan::{SegmentBatches, SegmentMorsel};
-use crate::segment::{self, Segment};
+use crate::segment::{self, Segment, SegmentId};
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
@@ -71,12 +71,29 @@ pub enum Unit {
     Segment(Arc<Segment>),
 }
 
+/// A unit's identity: in one process it never stands for other rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UnitId {
+    /// [`Chunk::id`].
+    Chunk(u64),
+    /// The segment's number.
+    Segment(SegmentId),
+}
+
 impl Unit {
     /// What it holds of a project; `None` for nothing.
     pub fn span(&self, project: &ProjectName) -> Option<ProjectSpan> {
         match self {
             Unit::Chunk(chunk) => chunk.span(project),
             Unit::Segment(segment) => segment.span(project),
+        }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> UnitId {
+        match self {
+            Unit::Chunk(chunk) => UnitId::Chunk(chunk.id()),
+            Unit::Segment(segment) => UnitId::Segment(segment.meta().id),
         }
     }
 
