@@ -4,10 +4,14 @@
 Each engine runs inside this process with two threads and a durable insert; neither pays for HTTP, which
 Tidewater does. Prints one JSON line. Does not compare anything: report.py does.
 
-    bench/peers.py duckdb --files FOLDER --work FOLDER [--repeat 9] [--exact FILE]
+    bench/peers.py duckdb --files FOLDER --work FOLDER [--questions FOLDER] [--views] [--repeat 9] [--exact FILE]
+
+A question is a JSON body for Tidewater and SQL for the peers, in which {start} and {end} stand for the body's range. With
+--views ClickHouse also keeps the materialised views of views.py and answers NAME.view.sql from them.
 """
 
 import argparse
+import datetime
 import glob
 import importlib.util
 import json
@@ -16,6 +20,8 @@ import shutil
 import statistics
 import sys
 import time
+
+import views
 
 THREADS = 2
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -59,6 +65,9 @@ class DuckDB:
     def create(self):
         columns = ", ".join(f'"{name}" {kind}' for name, kind in self.COLUMNS.items())
         self.db.execute(f"CREATE TABLE traces ({columns})")
+
+    def create_views(self):
+        sys.exit("DuckDB has no materialised views")
 
     def insert(self, path):
         self.db.execute(
@@ -105,27 +114,30 @@ class ClickHouse:
 
     def create(self):
         self.session.query(
-            """CREATE TABLE traces (
+            f"""CREATE TABLE traces (
                 ts DateTime64(3, 'UTC'), project LowCardinality(String), provider LowCardinality(String),
                 model LowCardinality(String), "user" String, status LowCardinality(String), input_tokens Int64,
                 output_tokens Int64, duration_ms Float64, cost_usd Decimal(18, 9), trace_id String
             ) ENGINE = MergeTree ORDER BY (project, ts)
-            SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
-                old_parts_lifetime = 1, cleanup_delay_period = 1, max_cleanup_delay_period = 1,
-                cleanup_delay_period_random_add = 0"""
+            SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, {views.CLEAN_UP_SOON}"""
         )
+
+    def create_views(self):
+        for statement in views.statements():
+            self.session.query(statement)
 
     def insert(self, path):
         self.session.query(f"INSERT INTO traces SELECT * FROM file('{path}', 'JSONEachRow')")
 
     def settle(self):
-        self.session.query("OPTIMIZE TABLE traces FINAL")
+        for table in str(self.session.query("SHOW TABLES WHERE NOT endsWith(name, '_of_traces')", "TSV")).split():
+            self.session.query(f"OPTIMIZE TABLE {table} FINAL")
 
     def wait_for_clean_up(self):
         """Parts that were merged away stay on disk for a while; without them the size is what it will be."""
         deadline = time.time() + 600
         while time.time() < deadline:
-            left = str(self.session.query("SELECT count() FROM system.parts WHERE table = 'traces' AND NOT active", "CSV"))
+            left = str(self.session.query("SELECT count() FROM system.parts WHERE database = 'bench' AND NOT active", "CSV"))
             if left.strip() == "0":
                 return
             time.sleep(1)
@@ -149,11 +161,18 @@ def folder_bytes(folder):
     )
 
 
-def questions(form):
-    """Name, JSON body and SQL of every question."""
-    for path in sorted(glob.glob(os.path.join(HERE, "questions", "*.json"))):
-        with open(path) as body, open(path[: -len("json")] + "sql") as sql:
-            yield os.path.basename(path)[: -len(".json")], json.load(body), sql.read().format(**form)
+def questions(folder, form, kind="sql"):
+    """Name, JSON body and SQL of every question; `kind` is the extension of the SQL."""
+    for path in sorted(glob.glob(os.path.join(folder, "*.json"))):
+        with open(path) as body, open(path[: -len("json")] + kind) as sql:
+            body = json.load(body)
+            start, end = (sql_time(instant) for instant in body["date_range"])
+            yield os.path.basename(path)[: -len(".json")], body, sql.read().format(**form, start=start, end=end)
+
+
+def sql_time(instant):
+    """An RFC 3339 instant in UTC as an SQL literal."""
+    return f"'{datetime.datetime.fromisoformat(instant).astimezone(datetime.timezone.utc):%Y-%m-%d %H:%M:%S}'"
 
 
 def labelled(rows, dimensions):
@@ -167,8 +186,10 @@ def labelled(rows, dimensions):
     return rows
 
 
-def load(engine, files, folder):
+def load(engine, files, folder, with_views):
     engine.create()
+    if with_views:
+        engine.create_views()
     started = time.perf_counter()
     for path in files:
         engine.insert(path)
@@ -184,10 +205,10 @@ def load(engine, files, folder):
     }
 
 
-def ask(engine, form, repeat):
+def ask(engine, asked, repeat):
     """Figures and answers of every question; the first run warms up."""
     figures, answers = {}, {}
-    for name, body, sql in questions(form):
+    for name, body, sql in asked:
         times = []
         for _ in range(repeat + 1):
             seconds, rows = engine.timed(sql)
@@ -198,13 +219,23 @@ def ask(engine, form, repeat):
     return figures, answers
 
 
+def write(path, answers):
+    if path:
+        with open(path, "w") as out:
+            json.dump(answers, out)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("--files", help="load the *.ndjson of this folder into an empty database")
     parser.add_argument("--work", required=True, help="the folder for the database")
+    parser.add_argument("--add", help="insert this NDJSON file into the database that is there")
+    parser.add_argument("--questions", default=os.path.join(HERE, "questions"), help="the folder of JSON bodies and SQL")
+    parser.add_argument("--views", action="store_true", help="also answer from materialised views")
     parser.add_argument("--repeat", type=int, default=9, help="timed runs of each question; 0 asks nothing")
     parser.add_argument("--exact", help="write exact answers to this file")
+    parser.add_argument("--view-answers", help="write the answers from views to this file")
     options = parser.parse_args()
 
     module, engine_class = ENGINES[options.engine]
@@ -217,13 +248,18 @@ def main():
     figures = {"engine": options.engine, "version": engine.version}
     if options.files:
         files = sorted(glob.glob(os.path.join(options.files, "*.ndjson")))
-        figures["ingest"] = load(engine, files, folder)
+        figures["ingest"] = load(engine, files, folder, options.views)
+    if options.add:
+        engine.insert(options.add)
+    asked = lambda form, kind="sql": questions(options.questions, FORMS[options.engine][form], kind)
     if options.repeat:
-        figures["questions"], _ = ask(engine, FORMS[options.engine]["quick"], options.repeat)
+        figures["questions"], _ = ask(engine, asked("quick"), options.repeat)
+        if options.views:
+            figures["views"], answers = ask(engine, asked("quick", "view.sql"), options.repeat)
+            write(options.view_answers, answers)
     if options.exact:
-        _, answers = ask(engine, FORMS[options.engine]["exact"], 0)
-        with open(options.exact, "w") as out:
-            json.dump(answers, out)
+        _, answers = ask(engine, asked("exact"), 0)
+        write(options.exact, answers)
     engine.close()
     print(json.dumps(figures))
 

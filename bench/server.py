@@ -11,6 +11,8 @@ import urllib.request
 
 # Only ever used on a loopback port of the benchmark's own server.
 ADMIN_KEY = "tidewater-bench-admin-key-0123456789abcdef"
+# How the files end that hold the roll-ups of a segment.
+SIDECAR_SUFFIX = ".rollups"
 READY_WITHIN_S = 120
 STOP_WITHIN_S = 120
 
@@ -30,6 +32,8 @@ class Server:
         self.url = f"http://{address}"
         os.makedirs(data, exist_ok=True)
         self.log = open(log, "ab")
+        # The headers of the latest reply.
+        self.last_headers = {}
         started = time.perf_counter()
         self.process = subprocess.Popen(
             [binary, "serve", "--data", data, "--listen", address],
@@ -66,6 +70,7 @@ class Server:
         )
         try:
             with urllib.request.urlopen(request, timeout=120) as reply:
+                self.last_headers = reply.headers
                 return reply.read()
         except urllib.error.HTTPError as error:
             error.msg = f"{error.msg}: {error.read(400).decode(errors='replace')}"
@@ -93,10 +98,15 @@ class Server:
     def disk(self):
         """Files and bytes of the data folder, as allocated on disk."""
         paths = [os.path.join(root, name) for root, _, names in os.walk(self.data) for name in names]
+        size = lambda chosen: sum(os.lstat(path).st_blocks * 512 for path in chosen)
+        segments = [path for path in paths if path.endswith(".parquet")]
+        sidecars = [path for path in paths if path.endswith(SIDECAR_SUFFIX)]
         return {
             "files": len(paths),
-            "segment_files": sum(path.endswith(".parquet") for path in paths),
-            "bytes": sum(os.lstat(path).st_blocks * 512 for path in paths),
+            "segment_files": len(segments),
+            "bytes": size(paths),
+            "segment_bytes": size(segments),
+            "sidecar_bytes": size(sidecars),
         }
 
     def kill(self):

@@ -18,7 +18,7 @@ pub struct Options {
     #[arg(long)]
     rows: u64,
     /// Rows of another seed are other rows.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = SEED)]
     seed: u64,
     /// How many days the rows span; the last one ends at 2026-10-31T00:00:00Z.
     #[arg(long, default_value_t = 30)]
@@ -33,6 +33,8 @@ pub struct Options {
     out: PathBuf,
 }
 
+/// The seed of the rows that all phases share.
+pub const SEED: u64 = 1;
 /// A write of this size costs little per byte and keeps the buffer in the cache.
 const WRITE_BYTES: usize = 256 * 1024;
 

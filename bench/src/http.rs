@@ -15,7 +15,29 @@ use crate::Target;
 pub struct Response {
     pub status: u16,
     pub retry_after: Option<Duration>,
+    pub cache: CacheUse,
     pub body: Vec<u8>,
+}
+
+/// What `X-Cache` said of an answer.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum CacheUse {
+    Hit,
+    Partial,
+    Miss,
+    /// No such header: a server without caches, or not an answer.
+    Unsaid,
+}
+
+impl CacheUse {
+    fn of_header(value: &str) -> CacheUse {
+        match value {
+            "hit" => CacheUse::Hit,
+            "partial" => CacheUse::Partial,
+            "miss" => CacheUse::Miss,
+            _ => CacheUse::Unsaid,
+        }
+    }
 }
 
 impl Response {
@@ -47,6 +69,7 @@ pub fn take_response(buffer: &mut Vec<u8>) -> anyhow::Result<Option<Response>> {
     let status = status.with_context(|| format!("not an HTTP response: {head}"))?;
     let mut framing = Framing::Length(0);
     let mut retry_after = None;
+    let mut cache = CacheUse::Unsaid;
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
@@ -55,6 +78,8 @@ pub fn take_response(buffer: &mut Vec<u8>) -> anyhow::Result<Option<Response>> {
             framing = Framing::Chunked;
         } else if name.eq_ignore_ascii_case("retry-after") {
             retry_after = value.parse().ok().map(Duration::from_secs);
+        } else if name.eq_ignore_ascii_case("x-cache") {
+            cache = CacheUse::of_header(value);
         }
     }
     let start = head_end + 4;
@@ -66,7 +91,7 @@ pub fn take_response(buffer: &mut Vec<u8>) -> anyhow::Result<Option<Response>> {
     };
     Ok(body.map(|(body, end)| {
         buffer.drain(..end);
-        Response { status, retry_after, body }
+        Response { status, retry_after, cache, body }
     }))
 }
 
@@ -192,16 +217,24 @@ mod tests {
     #[test]
     fn responses_are_taken_only_when_complete() {
         let cases = [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, None, "hello"),
-            ("HTTP/1.1 429 Slow\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n", 429, Some(2), ""),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, None, CacheUse::Unsaid, "hello"),
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
+                "HTTP/1.1 429 Slow\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n",
+                429,
+                Some(2),
+                CacheUse::Unsaid,
+                "",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX-Cache: partial\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
                 200,
                 None,
+                CacheUse::Partial,
                 "abc0123456789",
             ),
         ];
-        for (text, status, retry_after, body) in cases {
+        for (text, status, retry_after, cache, body) in cases {
             for cut in 0..text.len() {
                 let mut buffer = text.as_bytes()[..cut].to_vec();
                 assert!(take_response(&mut buffer).expect("a prefix is no error").is_none(), "cut at {cut}");
@@ -210,6 +243,7 @@ mod tests {
             let response = take_response(&mut buffer).expect("valid").expect("complete");
             assert_eq!(response.status, status);
             assert_eq!(response.retry_after, retry_after.map(Duration::from_secs));
+            assert_eq!(response.cache, cache);
             assert_eq!(response.body, body.as_bytes());
             assert_eq!(buffer, b"HTTP/1.1 next");
         }

@@ -1,26 +1,36 @@
-//! Durable ingest: NDJSON files over HTTP, many rows a request, a blocking thread per connection.
+//! Durable ingest: NDJSON over HTTP from files or generated on the way, many rows a request, a blocking thread per
+//! connection.
 //!
 //! The clock stops three times: at the last acknowledgement, when everything is sealed, and when it has settled.
 
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::json;
 
 use crate::Target;
+use crate::generate;
 use crate::http::Connection;
 use crate::settle::{self, Stage};
 use crate::split::Splitter;
+use crate::trace::Traces;
 
 #[derive(clap::Args)]
 pub struct Options {
     #[command(flatten)]
     target: Target,
     /// The folder with the `*.ndjson` files.
-    #[arg(long)]
-    files: PathBuf,
+    #[arg(long, required_unless_present = "rows")]
+    files: Option<PathBuf>,
+    /// Instead of files: generate this many rows while sending, the same as `generate` writes with its defaults.
+    #[arg(long, conflicts_with = "files")]
+    rows: Option<u64>,
+    /// With `--rows`: how many days they span.
+    #[arg(long, default_value_t = 30)]
+    days: u32,
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     rows_per_request: u32,
     #[arg(long, default_value_t = 8)]
@@ -52,13 +62,50 @@ impl Tally {
     }
 }
 
+/// Where the rows come from, in time order.
+enum Source {
+    Files(Splitter),
+    Generated { traces: Arc<Traces>, rows: Range<u64>, rows_per_request: u64 },
+}
+
+impl Source {
+    fn of(options: &Options) -> anyhow::Result<Source> {
+        if let Some(files) = &options.files {
+            return Ok(Source::Files(Splitter::of_folder(files, options.rows_per_request as usize)?));
+        }
+        let rows = options.rows.context("either --files or --rows")?;
+        Ok(Source::Generated {
+            traces: Arc::new(Traces::new(rows, generate::SEED, options.days)),
+            rows: 0..rows,
+            rows_per_request: options.rows_per_request.into(),
+        })
+    }
+}
+
+/// Fills `batch` and returns its rows; 0 when everything has been handed out.
+fn next_batch(source: &Mutex<Source>, batch: &mut Vec<u8>) -> anyhow::Result<usize> {
+    let (traces, rows) = match &mut *source.lock().expect("no sender panics with the lock") {
+        Source::Files(splitter) => return splitter.next(batch),
+        Source::Generated { traces, rows, rows_per_request } => {
+            let start = rows.start;
+            rows.start = rows.end.min(start + *rows_per_request);
+            (traces.clone(), start..rows.start)
+        }
+    };
+    // Without the lock: rows can be made in any order.
+    batch.clear();
+    let count = rows.end - rows.start;
+    rows.for_each(|row| traces.row(row).write_json(batch));
+    Ok(count as usize)
+}
+
 pub fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
-    let splitter = Mutex::new(Splitter::of_folder(&options.files, options.rows_per_request as usize)?);
+    let source = Mutex::new(Source::of(options)?);
     let started = Instant::now();
     let mut total = Tally::default();
     std::thread::scope(|scope| -> anyhow::Result<()> {
         let senders: Vec<_> =
-            (0..options.connections).map(|_| scope.spawn(|| send(&options.target, &splitter))).collect();
+            (0..options.connections).map(|_| scope.spawn(|| send(&options.target, &source))).collect();
         for sender in senders {
             total.add(&sender.join().expect("a sender does not panic")?);
         }
@@ -82,13 +129,13 @@ pub fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
     Ok(figures)
 }
 
-fn send(target: &Target, splitter: &Mutex<Splitter>) -> anyhow::Result<Tally> {
+fn send(target: &Target, source: &Mutex<Source>) -> anyhow::Result<Tally> {
     let path = format!("/api/v1/ingest/{}", target.dataset);
     let mut connection = Connection::open(target)?;
     let mut tally = Tally::default();
     let mut batch = Vec::new();
     loop {
-        let rows = splitter.lock().expect("no sender panics with the lock").next(&mut batch)?;
+        let rows = next_batch(source, &mut batch)?;
         if rows == 0 {
             return Ok(tally);
         }

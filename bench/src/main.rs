@@ -1,8 +1,12 @@
-//! The load generator and client of the benchmarks: data, ingest, single events, queries.
+//! The load generator and client of the benchmarks: data, ingest, single events, queries, dashboards.
 //!
-//! It is a client only: it starts no server, knows no peer and compares nothing. `bench/run` does that.
+//! It is a client only: it starts no database, knows no peer and compares nothing. `bench/run` does that.
 //! Every subcommand prints one JSON line with its figures to standard output.
 
+mod asks;
+mod bare;
+mod dashboards;
+mod freshness;
 mod generate;
 mod http;
 mod ingest;
@@ -12,11 +16,16 @@ mod random;
 mod settle;
 mod single;
 mod split;
+mod stream;
 mod trace;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+/// The allocator of the server, so that the bare handler differs from it in nothing else.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "tidewater-bench", about = "Load generator and client of the Tidewater benchmarks")]
@@ -49,6 +58,14 @@ enum Command {
     Single(single::Options),
     /// Asks every question of a folder several times.
     Queries(queries::Options),
+    /// Asks every question of a folder many times, in turn or in an open loop, also while rows come in.
+    Asks(asks::Options),
+    /// Measures how long an acknowledged row takes until a question counts it.
+    Freshness(freshness::Options),
+    /// Asks like many people who look at dashboards: concurrent, popular questions more often.
+    Dashboards(dashboards::Options),
+    /// Answers every POST with the bytes of a file: what HTTP alone costs.
+    Bare(bare::Options),
     /// Measures fdatasync of 4 KiB appends in a folder.
     Fdatasync {
         /// The folder on the file system in question; the probe file is removed afterwards.
@@ -63,8 +80,22 @@ fn main() -> anyhow::Result<()> {
         Command::Ingest(options) => ingest::run(&options)?,
         Command::Single(options) => single::run(&options)?,
         Command::Queries(options) => queries::run(&options)?,
+        Command::Asks(options) => asks::run(&options)?,
+        Command::Freshness(options) => freshness::run(&options)?,
+        Command::Dashboards(options) => dashboards::run(&options)?,
+        Command::Bare(options) => bare::run(&options)?,
         Command::Fdatasync { dir } => latency::fdatasync(&dir)?.to_json(),
     };
     println!("{figures}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_arguments_of_a_subcommand_share_a_name() {
+        super::Cli::command().debug_assert();
+    }
 }

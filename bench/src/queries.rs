@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> anyhow::Result<Value> {
 }
 
 /// Name and body of every question, by name.
-fn questions(folder: &Path) -> anyhow::Result<Vec<(String, Value)>> {
+pub fn questions(folder: &Path) -> anyhow::Result<Vec<(String, Value)>> {
     let mut questions = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();

@@ -8,7 +8,7 @@ use crate::random::{Random, Weighted};
 /// The data ends at a fixed instant, so that questions can name dates and runs repeat.
 /// 2026-10-31T00:00:00Z in Unix milliseconds.
 pub const END_MS: i64 = 1_793_404_800_000;
-const DAY_MS: i64 = 86_400_000;
+pub const DAY_MS: i64 = 86_400_000;
 /// How far a row may stand from its place in time order: clocks and queues of real clients differ by seconds.
 const JITTER_MS: i64 = 5_000;
 
@@ -105,7 +105,12 @@ impl Traces {
 
     /// The trace at place `row` of the time order, `row < rows`.
     pub fn row(&self, row: u64) -> Trace {
-        let mut random = Random::of_row(self.seed, row);
+        self.row_of(self.seed, row)
+    }
+
+    /// The trace of another seed at the same place: other values of the same distributions.
+    pub fn row_of(&self, seed: u64, row: u64) -> Trace {
+        let mut random = Random::of_row(seed, row);
         let model = &MODELS[self.models.pick(&mut random)];
         let (input, output) = random.normals();
         let (duration, _) = random.normals();
