@@ -2,7 +2,8 @@
 //!
 //! `group` turns dimension values into dense group numbers, `state` keeps one column of states per measure and feeds it whole
 //! batches, `select` finds exact percentiles in a second pass. Questions and roll-ups are made by the same kernels, which is why their
-//! numbers agree. Pure. Not here: which rows are read (`store`), planning and answers (`query`).
+//! numbers agree: `rollup` says what a dataset's roll-ups keep, and `section` holds their bytes. Pure. Not here: which rows are read
+//! (`store`), planning and answers (`query`).
 
 mod cell;
 mod dictionary;
@@ -10,6 +11,8 @@ mod error;
 mod feed;
 mod group;
 mod hash;
+mod rollup;
+mod section;
 mod select;
 mod state;
 
@@ -17,5 +20,7 @@ pub use cell::Cell;
 pub use error::AggregateError;
 pub use feed::{Feed, Keys, Rows, Scratch};
 pub use group::{Codes, Expansion, GroupKeys, Groups};
+pub use rollup::{MeasureKey, RollupPlan, RollupTier, derived_for, outlives_raw, rollup_plans};
+pub use section::{EncodedSection, EncodedSlice, SectionHead};
 pub use select::Selection;
 pub use state::{Input, Reading, StateKind, States, TextRule, float_of_order, order_of_float};

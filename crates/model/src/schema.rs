@@ -197,16 +197,20 @@ impl Dataset {
     }
 }
 
-/// A time resolution that roll-ups can be kept at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A time resolution that roll-ups can be kept at. As JSON it is its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Tier {
     /// One minute.
+    #[serde(rename = "1m")]
     Minute,
     /// Five minutes.
+    #[serde(rename = "5m")]
     Minutes5,
     /// One hour.
+    #[serde(rename = "1h")]
     Hour,
     /// One UTC day.
+    #[serde(rename = "1d")]
     Day,
 }
 
@@ -221,6 +225,17 @@ impl Tier {
             Tier::Minutes5 => "5m",
             Tier::Hour => "1h",
             Tier::Day => "1d",
+        }
+    }
+
+    /// Length of a bucket in micro-seconds. Buckets begin at whole multiples of it since the epoch.
+    pub fn width_us(self) -> i64 {
+        const MINUTE_US: i64 = 60_000_000;
+        match self {
+            Tier::Minute => MINUTE_US,
+            Tier::Minutes5 => 5 * MINUTE_US,
+            Tier::Hour => 60 * MINUTE_US,
+            Tier::Day => 1_440 * MINUTE_US,
         }
     }
 

@@ -70,6 +70,9 @@ pub enum ExecuteError {
         /// How.
         what: &'static str,
     },
+    /// A roll-up's bytes could not be read.
+    #[error("a stored roll-up could not be read")]
+    Section(#[source] AggregateError),
     /// A worker thread panicked; the cause is in the log.
     #[error("the question failed inside the server")]
     Panicked,
@@ -82,6 +85,9 @@ impl From<AggregateError> for ExecuteError {
                 ExecuteError::Limit { what, found, max, remedy }
             }
             AggregateError::Inconsistent { what } => ExecuteError::Inconsistent { what },
+            AggregateError::Damaged { .. } | AggregateError::Version { .. } | AggregateError::State(_) => {
+                ExecuteError::Section(error)
+            }
         }
     }
 }

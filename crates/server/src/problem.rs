@@ -197,7 +197,9 @@ impl From<ExecuteError> for Problem {
                 Problem::bad_request("invalid_filter", detail).at("filters").caused_by(&error)
             }
             ExecuteError::Store(error) => error.into(),
-            ExecuteError::Inconsistent { .. } | ExecuteError::Panicked => Problem::internal(&error),
+            ExecuteError::Inconsistent { .. } | ExecuteError::Section(_) | ExecuteError::Panicked => {
+                Problem::internal(&error)
+            }
         }
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tidewater_columns::mask::CompiledFilter;
 use tidewater_model::filter::Filter;
-use tidewater_model::query::{Function, Measure, MetricExpr, Query};
-use tidewater_model::schema::{ColumnRef, ColumnType};
+use tidewater_model::query::{Measure, MetricExpr, Query};
+use tidewater_model::schema::ColumnType;
 
 use super::Columns;
 use crate::error::ExecuteError;
-use tidewater_aggregate::{Reading, StateKind, TextRule};
+use tidewater_aggregate::{MeasureKey, Reading, StateKind};
 
 /// A state per group over the rows that pass its filter.
 #[derive(Clone, Debug)]
@@ -24,7 +24,8 @@ pub(crate) struct MeasurePlan {
     pub percentiles: Vec<u16>,
     /// For `explain`.
     pub name: String,
-    source: (Option<ColumnRef>, Filter),
+    /// What it computes; its state is [`Self::state`].
+    pub key: MeasureKey,
 }
 
 /// What a metric takes from which measure.
@@ -69,30 +70,25 @@ pub(super) fn plan(query: &Query, columns: &mut Columns) -> Result<Measures, Exe
             }
         });
     }
-    let needs_time = builder.measures.iter().any(|measure| {
-        matches!(
-            measure.state,
-            StateKind::First | StateKind::Last | StateKind::Text(TextRule::First | TextRule::Last)
-        )
-    });
+    let needs_time = builder.measures.iter().any(|measure| measure.state.needs_time());
     let filters = builder.filters.into_iter().map(|(_, compiled)| compiled).collect();
     Ok(Measures { measures: builder.measures, metrics, filters, needs_time })
 }
 
 impl Builder<'_> {
     fn add(&mut self, measure: &Measure) -> Result<Use, ExecuteError> {
-        let kind = measure.column.as_ref().map_or(ColumnType::Int, |column| self.query.dataset.kind(column));
-        let (state, reading) = state_of(measure.function, kind, self.query.exact);
-        let source = (measure.column.clone(), measure.filter.clone());
-        let known =
-            self.measures.iter().position(|other| other.source == source && is_served(other.state, state));
-        let index = match known {
+        let dataset = &self.query.dataset;
+        let kind = measure.column.as_ref().map_or(ColumnType::Int, |column| dataset.kind(column));
+        let (key, reading) = MeasureKey::of(measure, dataset, self.query.exact);
+        let index = match self.measures.iter().position(|other| other.key.is_joined_with(&key)) {
             Some(index) => {
                 // A mean holds the sum too, so whoever asks for either gets the larger state.
-                self.measures[index].state = wider(self.measures[index].state, state);
+                let held = &mut self.measures[index];
+                held.key.widen(&key);
+                held.state = held.key.state;
                 index
             }
-            None => self.push(measure, state, kind, source)?,
+            None => self.push(measure, kind, key)?,
         };
         if let Reading::Quantile(permille) = reading {
             let percentiles = &mut self.measures[index].percentiles;
@@ -103,20 +99,15 @@ impl Builder<'_> {
         Ok(Use { measure: index, reading, kind })
     }
 
-    fn push(
-        &mut self,
-        measure: &Measure,
-        state: StateKind,
-        kind: ColumnType,
-        source: (Option<ColumnRef>, Filter),
-    ) -> Result<usize, ExecuteError> {
+    fn push(&mut self, measure: &Measure, kind: ColumnType, key: MeasureKey) -> Result<usize, ExecuteError> {
         let slot = measure.column.as_ref().map(|column| self.columns.slot(column));
-        let filter = self.filter(&measure.filter)?;
+        let filter = self.filter(&key.filter)?;
         let column =
             measure.column.as_ref().map_or(String::new(), |column| self.query.dataset.display(column));
         let suffix = if filter.is_some() { " where …" } else { "" };
         let name = format!("{}({column}){suffix}", measure.function.name());
-        self.measures.push(MeasurePlan { state, slot, filter, kind, percentiles: Vec::new(), name, source });
+        let state = key.state;
+        self.measures.push(MeasurePlan { state, slot, filter, kind, percentiles: Vec::new(), name, key });
         Ok(self.measures.len() - 1)
     }
 
@@ -127,41 +118,5 @@ impl Builder<'_> {
         let Some(compiled) = self.columns.filter(filter)? else { return Ok(None) };
         self.filters.push((filter.clone(), compiled));
         Ok(Some(self.filters.len() - 1))
-    }
-}
-
-/// The state that serves a function over a kind of column, and what is read from it.
-fn state_of(function: Function, kind: ColumnType, exact: bool) -> (StateKind, Reading) {
-    let is_float = kind == ColumnType::Float;
-    let is_text = matches!(kind, ColumnType::String | ColumnType::Strings | ColumnType::Map);
-    let of_text = |rule, other| if is_text { StateKind::Text(rule) } else { other };
-    match function {
-        Function::Count => (StateKind::Count, Reading::Value),
-        Function::Sum if is_float => (StateKind::FloatSum, Reading::Value),
-        Function::Sum => (StateKind::IntSum, Reading::Value),
-        Function::Avg if is_float => (StateKind::FloatMean, Reading::Mean),
-        Function::Avg => (StateKind::IntMean, Reading::Mean),
-        Function::Min => (of_text(TextRule::Least, StateKind::Least), Reading::Value),
-        Function::Max => (of_text(TextRule::Greatest, StateKind::Greatest), Reading::Value),
-        Function::First => (of_text(TextRule::First, StateKind::First), Reading::Value),
-        Function::Last => (of_text(TextRule::Last, StateKind::Last), Reading::Value),
-        Function::Stddev if is_float => (StateKind::FloatMoments, Reading::Value),
-        Function::Stddev => (StateKind::IntMoments, Reading::Value),
-        Function::Uniq if exact => (StateKind::ExactDistinct, Reading::Value),
-        Function::Uniq => (StateKind::Distinct, Reading::Value),
-        Function::Quantile(permille) => (StateKind::Quantiles, Reading::Quantile(permille)),
-    }
-}
-
-/// Whether one state can serve both.
-fn is_served(held: StateKind, wanted: StateKind) -> bool {
-    held == wanted || wider(held, wanted) != held || wider(wanted, held) != wanted
-}
-
-/// Of a sum and a mean the mean; else what is held.
-fn wider(held: StateKind, wanted: StateKind) -> StateKind {
-    match (held, wanted) {
-        (StateKind::IntSum, StateKind::IntMean) | (StateKind::FloatSum, StateKind::FloatMean) => wanted,
-        _ => held,
     }
 }
