@@ -1,5 +1,6 @@
 """Holds an answer of the server to the oracle's, number by number. Knows the contract's bounds and no others."""
 
+import copy
 from decimal import Decimal
 
 import zones
@@ -8,8 +9,6 @@ RELATIVE = 1e-9
 ABSOLUTE = 1e-12
 UNIQ_EXACT_MAX = 256
 BOUNDS = {"uniq": Decimal("0.033"), "quantile": Decimal("0.01")}
-# Pages that one question may take before something must be wrong.
-PAGES_MAX = 10_000
 
 
 def normalise(answer, asked, names):
@@ -147,6 +146,27 @@ def equal(one, other):
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(value, other[name]) for name, value in one.items())
     return one == other
+
+
+def spoiled(answer, random):
+    """A copy of an answer with something wrong in one row, beyond every bound; None where there is nothing to spoil."""
+    wrong = copy.deepcopy(answer)
+    rows = [row for row in wrong["results"] if "metrics" in row]
+    if not rows:
+        return None
+    row = random.choice(rows)
+    place = random.randrange(len(row["metrics"]))
+    cell, way = row["metrics"][place], random.randrange(3)
+    if way == 0:
+        wrong["results"].remove(row)
+    elif way == 1 and row["dimensions"]:
+        at = random.randrange(len(row["dimensions"]))
+        row["dimensions"][at] = "nowhere" if row["dimensions"][at] is None else None
+    elif cell is None or isinstance(cell, (str, bool)):
+        row["metrics"][place] = 1 if cell is None else None
+    else:
+        row["metrics"][place] = cell + 1 + abs(cell) / 10 if isinstance(cell, Decimal) else cell + 1 + abs(cell) // 10
+    return wrong
 
 
 def short(value):

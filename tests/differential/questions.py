@@ -86,6 +86,17 @@ class Generator:
         self.order(asked, exact)
         return asked, rollup is not None
 
+    def variant(self, asked):
+        """An earlier question once more, or the same over another range, as a dashboard asks it."""
+        if self.chance(50):
+            return asked
+        time = next((name for name in asked["dimensions"] if name.startswith("time")), None)
+        moved = {**asked, "date_range": self.date_range(time, None, asked.get("timezone", "UTC"))}
+        if isinstance(moved["date_range"], str):
+            return asked
+        moved["include"] = {name: True for name in asked["include"] if name != "fill"}
+        return moved
+
     def others(self, usable, few):
         """Grouping columns; their combinations stay within what an answer may hold."""
         names, budget = [], 300 if few else 20_000
@@ -141,15 +152,20 @@ class Generator:
     def metrics(self, rollup, usable):
         count = self.random.choice((1, 1, 2, 3, 4))
         if rollup:
-            names = self.random.sample(rollup["metrics"], min(count, len(rollup["metrics"])))
+            # Now and then some metrics are in this roll-up and others in another one, or in none.
+            known = rollup["metrics"] if self.chance(75) else sorted(self.profile.metrics)
+            names = self.random.sample(known, min(count, len(known)))
             # A roll-up keeps expressions, not names: the same metric written out is the same question.
-            return [self.written_out(name) if self.chance(30) else name for name in names]
+            return [self.written_out(name, usable) if self.chance(30) else name for name in names]
         named = list(self.profile.metrics)
         chosen = self.random.sample(named, min(len(named), self.random.choice((0, 0, 1))))
         return chosen + [self.metric(usable, f"m{place}") for place in range(count)]
 
-    def written_out(self, name):
-        return {**self.profile.metrics[name], "as": f"same_{name}"}
+    def written_out(self, name, usable):
+        metric = {**self.profile.metrics[name], "as": f"same_{name}"}
+        if usable and self.chance(25):
+            metric["filters"] = metric.get("filters", []) + [self.filter(usable, 1)]
+        return metric
 
     def column_of(self, kinds):
         names = [name for name in self.profile.columns if self.profile.kind(name) in kinds]

@@ -1,10 +1,11 @@
 """What happens in which order: rows arrive, are flushed, deleted, survive restarts, and questions are asked in between.
 
-Every question is asked of the server three times (anew, again, and past the answer cache); some again in a later round, in
-pages, by GET, and in a batch.
+Every question is asked of the server three times (anew, again, and past the answer cache), then in a batch and from several clients
+at once; some in pages, by GET, or in a later round, there also over another range.
 """
 
 import collections
+import concurrent.futures
 import json
 import signal
 import time
@@ -16,14 +17,16 @@ import generated
 import stages
 import zones
 from questions import WORDS, Generator
-from server import Refused
+from server import Client, Refused
 
 ROUNDS = 5
 # An answer may be so old; after it what was acknowledged must be in it.
 STALENESS_S = 0.15
 DIFFERENCES_MAX = 10
 BATCH = 12
-AGAIN_PERCENT = 15
+# Clients that ask at once.
+CROWD = 4
+AGAIN_PERCENT = 25
 NOISE_PROJECT = "noise"
 
 
@@ -63,7 +66,7 @@ class Rounds:
         if turn == 2:
             self.server.restart(signal.SIGKILL)
             profile.rollups.append(generated.rollup(self.random, "late"))
-            self.server.call("PUT", f"/api/v1/datasets/{profile.name}", generated.definition(profile.rollups, generated.KEPT))
+            self.server.client.call("PUT", f"/api/v1/datasets/{profile.name}", generated.definition(profile.rollups, generated.KEPT))
         if turn == 4:
             self.server.restart()
             self.settle()
@@ -93,7 +96,7 @@ class Rounds:
 
     def define(self, profile, definition):
         self.oracle.define(profile.name, profile.kinds)
-        self.server.call("PUT", f"/api/v1/datasets/{profile.name}", definition)
+        self.server.client.call("PUT", f"/api/v1/datasets/{profile.name}", definition)
 
     # Rows
 
@@ -106,7 +109,7 @@ class Rounds:
                 at += len(part)
                 body = "".join(json.dumps(self.wire(row, profile.kinds)) + "\n" for row in part)
                 path = f"/api/v1/ingest/{profile.name}?project={project}"
-                reply = self.server.call("POST", path, body, "application/x-ndjson")
+                reply = self.server.client.call("POST", path, body, "application/x-ndjson")
                 if reply["accepted"] != len(part):
                     raise RuntimeError(f"{reply}")
                 self.version = reply["version"]
@@ -127,7 +130,7 @@ class Rounds:
     def noise(self, profile):
         """Rows of another project: they move the state on and belong into no answer."""
         body = json.dumps({"ts": profile.spans[0][0]}) + "\n"
-        self.server.call("POST", f"/api/v1/ingest/{profile.name}?project={NOISE_PROJECT}", body * 5, "application/x-ndjson")
+        self.server.client.call("POST", f"/api/v1/ingest/{profile.name}?project={NOISE_PROJECT}", body * 5, "application/x-ndjson")
 
     def delete(self, profile):
         """Takes some users' rows, or a few hours, from both sides."""
@@ -139,13 +142,13 @@ class Rounds:
             high = low + zones.HOUR
         body = {"dataset": profile.name, "project": project, "filters": filters,
                 "date_range": [zones.rfc3339(low), zones.rfc3339(high)]}
-        self.server.call("POST", "/api/v1/rows/delete", body)
+        self.server.client.call("POST", "/api/v1/rows/delete", body)
         self.counts["rows deleted"] += self.oracle.delete(profile.name, project, filters, low, high)
 
     def settle(self):
         """Waits until no row is left in memory alone."""
         deadline = time.monotonic() + 60
-        while b"\ntidewater_memtable_rows 0\n" not in self.server.send("GET", "/metrics")[1]:
+        while b"\ntidewater_memtable_rows 0\n" not in self.server.client.send("GET", "/metrics")[1]:
             if time.monotonic() > deadline:
                 raise RuntimeError("rows stay in memory")
             time.sleep(0.05)
@@ -159,7 +162,7 @@ class Rounds:
             if index % 10 == 0:
                 self.noise(profile)
             if earlier and self.random.random() * 100 < AGAIN_PERCENT:
-                question, covered = self.random.choice(earlier), False
+                question, covered = generator.variant(self.random.choice(earlier)), False
             else:
                 question, covered = generator.question()
             self.counts["of a roll-up's shape"] += covered
@@ -169,6 +172,7 @@ class Rounds:
                 answers.append((question, answer))
             if len(answers) == BATCH:
                 self.batch(answers)
+                self.crowd(answers)
                 answers = []
             if self.differences >= DIFFERENCES_MAX:
                 raise SystemExit(f"seed {self.seed}: {self.differences} differences; stopped")
@@ -189,6 +193,8 @@ class Rounds:
             self.counts["answers from roll-ups"] += "rollup" in answer["meta"]["source"]
             expected = stages.answer(question, metrics, names, self.oracle, now_us())
             fault = check.difference(question, metrics, names, answer, expected)
+            if not fault and not moves(question, metrics) and self.random.random() < 0.05:
+                self.spoil(question, metrics, names, answer, expected)
             fault = fault or not moves(question, metrics) and self.repeated(question, answer) or self.paged(question, metrics, names, answer, expected)
         except Refused as refusal:
             fault, answer = self.refusal_fault(profile, question, refusal), None
@@ -199,6 +205,14 @@ class Rounds:
             self.report(question, fault, answer)
             return None
         return answer if before is None and not moves(question, metrics) else None
+
+    def spoil(self, question, metrics, names, answer, expected):
+        """A wrong answer must be found: a check that lets one pass is worth nothing."""
+        wrong = check.spoiled(answer, self.random)
+        if wrong is not None:
+            self.counts["spoiled answers found"] += 1
+            if not check.difference(question, metrics, names, wrong, expected):
+                raise RuntimeError(f"a spoiled answer passes: {json.dumps(question)}\n{wrong['results'][:5]}")
 
     def refusal_fault(self, profile, question, refusal):
         """Only what reaches behind raw retention may have no answer."""
@@ -216,13 +230,14 @@ class Rounds:
 
     def first(self, question):
         if self.random.random() < 0.05:
-            return self.server.call("GET", "/api/v1/query?q=" + urllib.parse.quote(json.dumps(question)))
-        return self.server.call("POST", "/api/v1/query", question)
+            return self.server.client.call("GET", "/api/v1/query?q=" + urllib.parse.quote(json.dumps(question)))
+        return self.server.client.call("POST", "/api/v1/query", question)
 
     def repeated(self, question, answer):
         """The same question again, which caches may answer, and once past them."""
         for changes in ({}, {"max_staleness_ms": 0}):
-            again = self.server.call("POST", "/api/v1/query", {**question, **changes})
+            again = self.server.client.call("POST", "/api/v1/query", {**question, **changes})
+            self.counts[f"repeats: {self.server.client.cache}"] += 1
             fault = check.same(answer, again)
             if fault:
                 return f"asked again {changes or ''}: {fault}; sources {answer['meta']['source']}, {again['meta']['source']}"
@@ -237,7 +252,7 @@ class Rounds:
         pages = [answer]
         while pages[-1]["meta"]["next_cursor"] is not None:
             page = {"limit": limit, "cursor": pages[-1]["meta"]["next_cursor"]}
-            pages.append(self.server.call("POST", "/api/v1/query", {**question, "pagination": page}))
+            pages.append(self.server.client.call("POST", "/api/v1/query", {**question, "pagination": page}))
         joined = [row for page in pages for row in check.normalise(page, question, names)]
         stated = answer["meta"]["relative_error"]
         if len(joined) != len(expected.rows):
@@ -250,11 +265,28 @@ class Rounds:
 
     def batch(self, answers):
         """The same questions in one request, which may share scans."""
-        reply = self.server.call("POST", "/api/v1/query/batch", {"queries": [question for question, _ in answers]})
+        reply = self.server.client.call("POST", "/api/v1/query/batch", {"queries": [question for question, _ in answers]})
         for (question, answer), again in zip(answers, reply["answers"], strict=True):
             fault = check.same(answer, again) if "meta" in again else f"{again}"
             if fault:
                 self.report(question, f"in a batch: {fault}", answer)
+
+    def crowd(self, answers):
+        """The same questions from many clients at once: they may share computations and scans."""
+        address = self.server.address
+
+        def ask(place):
+            client = Client(address)
+            order = answers[place:] + answers[:place]
+            changes = {"max_staleness_ms": 0} if place % 2 else {}
+            return [(*pair, client.call("POST", "/api/v1/query", {**pair[0], **changes})) for pair in order]
+
+        with concurrent.futures.ThreadPoolExecutor(CROWD) as threads:
+            for found in threads.map(ask, range(CROWD)):
+                for question, answer, again in found:
+                    fault = check.same(answer, again)
+                    if fault:
+                        self.report(question, f"in a crowd: {fault}", answer)
 
     def report(self, question, fault, answer):
         self.differences += 1

@@ -1,4 +1,4 @@
-"""One Tidewater server as a process, and one kept connection to it. Knows nothing of what is asked."""
+"""One Tidewater server as a process, and kept connections to it. Knows nothing of what is asked."""
 
 import http.client
 import json
@@ -33,7 +33,7 @@ class Server:
             **settings,
         }
         self.process = None
-        self.connection = None
+        self.client = None
         self.start()
 
     def start(self):
@@ -51,7 +51,7 @@ class Server:
                 break
         else:
             raise RuntimeError(f"the server did not start:\n{self.log()}")
-        self.connection = None
+        self.client = Client(self.address)
 
     def log(self):
         with open(os.path.join(self.folder, "log.txt"), errors="replace") as file:
@@ -69,6 +69,15 @@ class Server:
         self.stop(how)
         self.start()
 
+
+class Client:
+    """One kept connection; a thread has its own."""
+
+    def __init__(self, address):
+        self.address, self.connection = address, None
+        # What the last reply said of its way through the caches.
+        self.cache = None
+
     def send(self, method, path, body=None, kind="application/json"):
         """Status and body, over the kept connection; a full server is asked again after a moment."""
         deadline = time.monotonic() + PATIENCE_S
@@ -79,6 +88,7 @@ class Server:
             self.connection.request(method, path, body, headers)
             reply = self.connection.getresponse()
             content = reply.read()
+            self.cache = reply.getheader("X-Cache")
             if reply.will_close:
                 self.connection.close()
                 self.connection = None
