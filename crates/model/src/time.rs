@@ -12,7 +12,7 @@ mod timestamp;
 mod zone;
 
 pub use granularity::Granularity;
-pub use grid::{BUCKETS_MAX, BucketGrid};
+pub use grid::{BUCKETS_MAX, BucketGrid, BucketRun, bucket_runs};
 pub use parse::{parse_timestamp, parse_timestamp_utc};
 pub use range::{Compare, RangeBound, RangeSpec, RangeStep, RangeWord, ResolvedRange, shift};
 pub use timestamp::{Timestamp, format_date, format_rfc3339};

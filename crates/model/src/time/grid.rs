@@ -39,6 +39,20 @@ struct Stretch {
     offset_seconds: i32,
 }
 
+/// Equally long buckets in a row, as far as they lie in an asked interval: each border between two of them is at
+/// `origin_us + k · width_us`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketRun {
+    /// The first instant, micro-seconds: a bucket's first or the asked interval's.
+    pub from_us: i64,
+    /// The first instant after the run: a bucket's first or the asked interval's end.
+    pub to_us: i64,
+    /// A bucket's start, at or before `from_us`.
+    pub origin_us: i64,
+    /// Length of each bucket.
+    pub width_us: i64,
+}
+
 impl Stretch {
     fn new(lo: i64, hi: i64, origin: i64, width: i64, first: u32, offset_seconds: i32) -> Self {
         let count = ((hi - 1 - origin) / width + 1) as u32;
@@ -59,6 +73,15 @@ impl Stretch {
         let low = ((u128::from(distance) * u128::from(self.reciprocal)) >> 64) as u64;
         let remainder = distance - low * self.width as u64;
         self.first + low as u32 + u32::from(remainder >= self.width as u64)
+    }
+
+    fn run(&self, from_us: i64, to_us: i64) -> BucketRun {
+        BucketRun {
+            from_us: self.lo.max(from_us),
+            to_us: self.hi.min(to_us),
+            origin_us: self.origin,
+            width_us: self.width,
+        }
     }
 
     fn start(&self, index: u32) -> i64 {
@@ -85,10 +108,7 @@ impl BucketGrid {
         if count > BUCKETS_MAX {
             return Err(TimeError::TooManyBuckets { count, max: BUCKETS_MAX, granularity });
         }
-        let stretches = match granularity.width_us() {
-            Some(width) => fixed_stretches(granularity, width, zone, from, to),
-            None => calendar_stretches(granularity, zone, from, to),
-        };
+        let stretches = stretches(granularity, zone, from, to);
         let len = stretches.last().map_or(0, |stretch| stretch.first + stretch.count);
         Ok(BucketGrid { granularity, zone: zone.clone(), stretches, len })
     }
@@ -175,6 +195,14 @@ impl BucketGrid {
         format_at_offset(start, (!self.zone.is_utc()).then_some(stretch.offset_seconds))
     }
 
+    /// The buckets within `[from_us, to_us)` as runs of equally long ones, ascending and without gaps as far as the grid goes. Where the
+    /// clocks change inside a bucket, two runs share it.
+    pub fn runs(&self, from_us: i64, to_us: i64) -> impl DoubleEndedIterator<Item = BucketRun> + '_ {
+        let first = self.stretches.partition_point(|stretch| stretch.hi <= from_us);
+        let end = self.stretches.partition_point(|stretch| stretch.lo < to_us).max(first);
+        self.stretches[first..end].iter().map(move |stretch| stretch.run(from_us, to_us))
+    }
+
     fn stretch_of(&self, ts: i64) -> Option<&Stretch> {
         let position = self.stretches.partition_point(|stretch| stretch.hi <= ts);
         self.stretches.get(position).filter(|stretch| stretch.lo <= ts)
@@ -183,6 +211,23 @@ impl BucketGrid {
     fn position(&self, index: u32) -> usize {
         assert!(index < self.len, "bucket {index} of {}", self.len);
         self.stretches.partition_point(|stretch| stretch.first + stretch.count <= index)
+    }
+}
+
+/// The runs of [`BucketGrid::runs`] for any interval, however many buckets it has.
+pub fn bucket_runs(granularity: Granularity, zone: &Zone, from: Timestamp, to: Timestamp) -> Vec<BucketRun> {
+    let (from, to) = (Timestamp::clamped(from.0), Timestamp::clamped(to.0));
+    if from >= to {
+        return Vec::new();
+    }
+    let runs = stretches(granularity, zone, from, to);
+    runs.iter().map(|stretch| stretch.run(from.0, to.0)).filter(|run| run.from_us < run.to_us).collect()
+}
+
+fn stretches(granularity: Granularity, zone: &Zone, from: Timestamp, to: Timestamp) -> Vec<Stretch> {
+    match granularity.width_us() {
+        Some(width) => fixed_stretches(granularity, width, zone, from, to),
+        None => calendar_stretches(granularity, zone, from, to),
     }
 }
 

@@ -595,3 +595,36 @@ fn comparisons_shift_by_the_calendar_or_by_length() {
     let other = Compare::Range(RangeSpec::bounds(RangeBound::Date(0), RangeBound::Date(0)));
     check_shift(&range, &other, "UTC", "1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z");
 }
+
+#[test]
+fn runs_have_the_borders_of_the_buckets() {
+    let base = 1_774_742_400_000_000; // 2026-03-29, when the clocks of Berlin change
+    let day = 86_400_000_000;
+    for zone in ["UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe"] {
+        let zone = Zone::get(zone).expect("a zone");
+        for granularity in [Granularity::Minutes30, Granularity::Hour, Granularity::Day, Granularity::Month] {
+            let (from, to) = (Timestamp(base - 10 * day - 7), Timestamp(base + 20 * day + 11));
+            let grid = BucketGrid::new(granularity, &zone, from, to).expect("few buckets");
+            let mut starts = Vec::new();
+            let mut end = from.0;
+            for run in grid.runs(from.0, to.0) {
+                assert_eq!(run.from_us, end, "runs leave nothing out");
+                end = run.to_us;
+                // Where the clocks change a bucket begins, whatever its label.
+                starts.extend((run.from_us > from.0).then_some(run.from_us));
+                let first = run.from_us + (run.origin_us - run.from_us).rem_euclid(run.width_us);
+                starts.extend((0..).map(|k| first + k * run.width_us).take_while(|start| *start < run.to_us));
+            }
+            assert_eq!(end, to.0);
+            starts.dedup();
+            let expected = (0..grid.len() as u32).map(|index| grid.extent(index).0.0);
+            assert_eq!(
+                starts,
+                expected.filter(|start| *start >= from.0).collect::<Vec<_>>(),
+                "{granularity}"
+            );
+            let alone = bucket_runs(granularity, &zone, from, to);
+            assert_eq!(alone, grid.runs(from.0, to.0).collect::<Vec<_>>());
+        }
+    }
+}

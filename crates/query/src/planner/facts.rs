@@ -2,21 +2,10 @@
 
 use std::sync::Arc;
 
-use tidewater_aggregate::StateKind;
+use tidewater_aggregate::MeasureKey;
 use tidewater_model::filter::Filter;
-use tidewater_model::schema::{ColumnRef, Retention, Tier};
+use tidewater_model::schema::{ColumnRef, Dataset, Retention, Tier};
 use tidewater_model::time::BucketGrid;
-
-/// What a section keeps and a question needs: an expression, never a metric's name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MeasureKey {
-    /// The state per group.
-    pub state: StateKind,
-    /// What it is over; `None` for counts of rows.
-    pub column: Option<ColumnRef>,
-    /// Rows it looks at; canonical.
-    pub filter: Filter,
-}
 
 /// A measure of a question.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +44,8 @@ pub struct UnitFacts {
     pub raw: Option<RawFacts>,
     /// What its sidecar holds of the project.
     pub sections: Vec<SectionFacts>,
-    /// A delete may still hide rows of it that its sections count.
+    /// A delete may still hide raw rows that the sections count, so these are not used. Never for history, where deletes are
+    /// applied to the sections' own rows.
     pub has_pending_tombstone: bool,
 }
 
@@ -69,20 +59,60 @@ pub struct RawFacts {
 }
 
 /// One roll-up at one tier over one unit's rows of the project.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SectionFacts {
+    /// What its rows are. Units of one dataset share it: how it serves a question is decided once per `Arc`.
+    pub schema: Arc<SectionSchema>,
+    /// Rows of the project.
+    pub rows: u64,
+}
+
+/// What the rows of a section are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SectionSchema {
     /// Name of the roll-up.
     pub rollup: Arc<str>,
     /// Its resolution.
     pub tier: Tier,
     /// What its rows are grouped by, the time aside.
     pub dimensions: Vec<ColumnRef>,
-    /// What its rows hold, the implicit count included.
-    pub measures: Vec<MeasureKey>,
-    /// Rows of the project.
-    pub rows: u64,
-    /// Encoded bytes of the project's rows.
-    pub bytes: u64,
+    /// What its rows hold; `None` where that is not known here, as after a column's type was given another meaning.
+    pub measures: Vec<Option<MeasureKey>>,
+}
+
+impl SectionSchema {
+    /// Reads what a section says of itself: names of dimensions, texts of measure keys. `None` where a dimension is not known
+    /// here, since its rows cannot be told apart then.
+    pub fn resolve(
+        dataset: &Dataset,
+        rollup: &Arc<str>,
+        tier: Tier,
+        dimensions: &[String],
+        measures: &[String],
+    ) -> Option<Self> {
+        let dimensions: Option<Vec<ColumnRef>> =
+            dimensions.iter().map(|name| dataset.resolve_column(name).ok()).collect();
+        Some(SectionSchema {
+            rollup: Arc::clone(rollup),
+            tier,
+            dimensions: dimensions?,
+            measures: measures.iter().map(|text| MeasureKey::parse(text, dataset)).collect(),
+        })
+    }
+
+    /// The sections that a dataset's declared roll-ups yield.
+    pub fn declared(dataset: &Dataset) -> Vec<Self> {
+        let plans = tidewater_aggregate::rollup_plans(dataset);
+        let schemas = plans.iter().flat_map(|plan| {
+            plan.tiers.iter().map(|tier| SectionSchema {
+                rollup: Arc::clone(&plan.name),
+                tier: tier.tier,
+                dimensions: plan.dimensions.clone(),
+                measures: plan.measures.iter().cloned().map(Some).collect(),
+            })
+        });
+        schemas.collect()
+    }
 }
 
 /// How old rows may be at each resolution, as instants. Older ones count as gone whether or not their file is still there.
