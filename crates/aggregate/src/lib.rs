@@ -19,7 +19,7 @@ mod state;
 pub use cell::Cell;
 pub use error::AggregateError;
 pub use feed::{Feed, Keys, Rows, Scratch};
-pub use group::{Codes, Expansion, GroupKeys, Groups};
+pub use group::{Codes, Expansion, Groups};
 pub use rollup::{MeasureKey, RollupPlan, RollupTier, derived_for, outlives_raw, rollup_plans};
 pub use section::{EncodedSection, EncodedSlice, SectionHead};
 pub use select::Selection;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tidewater_model::time::Timestamp;
 
+use crate::aggregation::CacheUse;
 use crate::order::Ranking;
-use crate::table::{CellColumn, Table};
+use crate::table::Table;
 use tidewater_aggregate::Cell;
 
 /// One row of a page.
@@ -42,6 +43,8 @@ pub struct Explain {
     pub measures: Vec<String>,
     /// How groups are found: `none`, `array` or `hash`.
     pub grouping: &'static str,
+    /// Pieces of units that the answer is put together from.
+    pub pieces: u64,
     /// Groups before having.
     pub groups: u64,
     /// Worker threads used at most.
@@ -70,13 +73,14 @@ pub struct Answer {
     pub(crate) quality: Vec<MetricQuality>,
     pub(crate) rows_scanned: u64,
     pub(crate) bytes_scanned: u64,
+    pub(crate) cache_use: CacheUse,
     pub(crate) explain: Option<Explain>,
     pub(crate) covered_from: Option<Timestamp>,
 }
 
 /// The metrics of the compared range.
 pub(crate) struct Comparison {
-    pub metrics: Vec<CellColumn>,
+    pub table: Table,
     /// For each group of the answer its group there; [`Comparison::ABSENT`] for none.
     pub groups: Vec<u32>,
 }
@@ -102,14 +106,11 @@ impl Answer {
         let comparison = self.comparison.as_ref()?;
         let row = |group: &u32| {
             let compared = comparison.groups[*group as usize];
-            let metric = |column: &CellColumn| match compared {
-                Comparison::ABSENT => Cell::Null,
-                compared => column.get(compared as usize),
+            let metrics = match compared {
+                Comparison::ABSENT => vec![Cell::Null; self.quality.len()],
+                compared => comparison.table.metrics(compared as usize),
             };
-            AnswerRow {
-                dimensions: self.table.dimensions(*group as usize),
-                metrics: comparison.metrics.iter().map(metric).collect(),
-            }
+            AnswerRow { dimensions: self.table.dimensions(*group as usize), metrics }
         };
         Some(self.ranking.page(&self.table, offset, limit).iter().map(row).collect())
     }
@@ -144,6 +145,11 @@ impl Answer {
         self.bytes_scanned
     }
 
+    /// How much of it came from the partial cache.
+    pub fn cache_use(&self) -> CacheUse {
+        self.cache_use
+    }
+
     /// How it was done, where asked for.
     pub fn explain(&self) -> Option<&Explain> {
         self.explain.as_ref()
@@ -157,8 +163,7 @@ impl Answer {
     /// Bytes it holds, for whoever keeps it for cursors.
     pub fn memory_bytes(&self) -> usize {
         let comparison = self.comparison.as_ref().map_or(0, |comparison| {
-            let metrics: usize = comparison.metrics.iter().map(CellColumn::memory_bytes).sum();
-            metrics + comparison.groups.capacity() * size_of::<u32>()
+            comparison.table.memory_bytes() + comparison.groups.capacity() * size_of::<u32>()
         });
         self.table.memory_bytes() + self.ranking.memory_bytes() + comparison
     }

@@ -107,6 +107,16 @@ impl Reservation {
         Ok(())
     }
 
+    /// What is held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Holds at least so much.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<(), ExecuteError> {
+        self.resize(bytes.max(self.bytes))
+    }
+
     /// Fails, without holding anything, where `bytes` more would not fit.
     pub fn check(&mut self, bytes: usize) -> Result<(), ExecuteError> {
         let held = self.bytes;

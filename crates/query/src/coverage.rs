@@ -4,7 +4,7 @@ use tidewater_model::schema::Retention;
 use tidewater_model::time::Timestamp;
 
 use crate::error::ExecuteError;
-use crate::plan::Range;
+use crate::frame::Range;
 
 /// The start named in an error is rounded up to a whole hour, so that it is still right when the client asks again.
 const REMEDY_GRID_US: i64 = 3_600_000_000;

@@ -1,227 +1,280 @@
-//! One question's way from plan to answer.
+//! The way of one or more questions from plan to answer.
+//!
+//! Questions on one project's rows share what they have in common: equal aggregations are made once, equal rows are read once. Where
+//! that fails for all together, each is answered on its own, so that it fails alone and for its own reason.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
-use tidewater_aggregate::Codes;
 use tidewater_model::query::Query;
 use tidewater_model::time::{ResolvedRange, Timestamp};
-use tidewater_store::{DatasetView, Morsel};
+use tidewater_store::DatasetView;
 
-use crate::answer::{Answer, Comparison, Explain, MetricQuality};
-use crate::budget::QueryBudget;
+use crate::aggregation::{Aggregation, Joined};
+use crate::answer::{Answer, Explain};
+use crate::budget::{Budget, QueryBudget};
+use crate::cache::PartialCache;
 use crate::control::Control;
 use crate::coverage::cover;
 use crate::error::ExecuteError;
-use crate::having;
-use crate::lttb;
-use crate::merged::Merged;
-use crate::order::Ranking;
-use crate::partial::{Partial, Worker};
-use crate::plan::{Plan, Range};
+use crate::finish::finish;
+use crate::frame::{Frame, Range};
+use crate::merged::{Merged, SecondPass};
+use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::scan::read_all;
-use crate::table::Table;
+use crate::team::{Readings, Roster, Team};
+use crate::worker::Worker;
 
-/// A question with all that it runs on.
+/// What questions run on.
 pub(crate) struct Execution<'a> {
     pub pool: &'a Pool,
-    pub budget: Arc<QueryBudget>,
-    pub query: &'a Query,
+    pub budget: &'a Arc<Budget>,
+    pub query_memory_bytes_max: usize,
+    pub cache: &'a PartialCache,
     pub view: &'a DatasetView,
     pub control: &'a Control,
 }
 
+/// A question that is about to be aggregated.
+struct Asked<'a> {
+    query: &'a Query,
+    budget: Arc<QueryBudget>,
+    frame: Arc<Frame>,
+    compared: Option<Arc<Frame>>,
+    covered_from: Option<Timestamp>,
+    is_exact: bool,
+}
+
+/// What reading took, for `explain`.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    morsels: u64,
+    plan: Duration,
+    scan: Duration,
+    merge: Duration,
+}
+
 impl Execution<'_> {
-    pub fn run(self) -> Result<Answer, ExecuteError> {
-        let mut explain = Explain { threads: self.pool.threads(), ..Explain::default() };
-        let (range, covered_from) = self.cover(&self.query.range)?;
-        let mut merged = self.aggregate(range, &mut explain)?;
-        let compared = match &self.query.compare {
-            None => None,
-            Some(range) => Some(self.aggregate(self.cover(range)?.0, &mut explain)?),
-        };
-        let finish = Instant::now();
-        explain.groups = merged.groups.len() as u64;
-        explain.grouping = merged.groups.method();
-        let totals = merged.totals();
-        let quality = quality(&merged, compared.as_ref());
-        self.control.check()?;
-        if self.query.include.fill {
-            merged.fill()?;
+    /// One answer per question.
+    pub fn run(&self, queries: &[Query]) -> Vec<Result<Answer, ExecuteError>> {
+        if let [query] = queries {
+            return vec![self.run_one(query)];
         }
-        let (mut reservation, plan) = (self.budget.reserve(), Arc::clone(&merged.plan));
-        let comparison = compared.map(|compared| compare(&merged, compared));
-        let table = Table::new(merged);
-        reservation.resize(table.memory_bytes())?;
-        self.control.check()?;
-        let ranking = self.rank(&table, &plan);
-        explain.finish_time = finish.elapsed();
-        explain.memory_bytes_peak = self.budget.peak();
-        Ok(Answer {
-            table,
-            ranking,
-            comparison,
-            totals,
-            quality,
-            rows_scanned: self.control.progress.rows_scanned(),
-            bytes_scanned: self.control.progress.bytes_scanned(),
-            explain: self.query.include.explain.then_some(explain),
+        let asked: Result<Vec<Asked<'_>>, _> = queries.iter().map(|query| self.ask(query)).collect();
+        let answers = asked.and_then(|asked| self.answer(&asked));
+        let answers = answers.and_then(|answers| answers.into_iter().collect::<Result<Vec<_>, _>>());
+        match answers {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(_) => queries.iter().map(|query| self.run_one(query)).collect(),
+        }
+    }
+
+    fn run_one(&self, query: &Query) -> Result<Answer, ExecuteError> {
+        let asked = self.ask(query)?;
+        let mut answers = self.answer(std::slice::from_ref(&asked))?;
+        answers.pop().expect("one question has one answer")
+    }
+
+    fn ask<'a>(&self, query: &'a Query) -> Result<Asked<'a>, ExecuteError> {
+        let plan = Arc::new(Plan::new(query, self.view.id)?);
+        let span = self.view.time_span(&query.project);
+        let frame = |range| Ok::<_, ExecuteError>(Arc::new(Frame::new(&plan, query, range, span)?));
+        let (range, covered_from) = self.cover(query, &query.range)?;
+        let compared = match &query.compare {
+            None => None,
+            Some(range) => Some(frame(self.cover(query, range)?.0)?),
+        };
+        let max = self.control.memory_bytes_max.unwrap_or(self.query_memory_bytes_max);
+        Ok(Asked {
+            query,
+            budget: QueryBudget::new(self.budget, max),
+            frame: frame(range)?,
+            compared,
             covered_from,
+            is_exact: query.exact && plan.has_estimates(),
         })
     }
 
-    fn cover(&self, range: &ResolvedRange) -> Result<(Range, Option<Timestamp>), ExecuteError> {
-        let range = Range {
-            from_us: range.from.0,
-            to_us: range.to.map_or(i64::MAX, |to| to.0),
-            now_us: self.query.now.0,
-        };
-        cover(range, &self.view.dataset.retention, self.query.include.partial)
+    fn cover(
+        &self,
+        query: &Query,
+        range: &ResolvedRange,
+    ) -> Result<(Range, Option<Timestamp>), ExecuteError> {
+        let range =
+            Range { from_us: range.from.0, to_us: range.to.map_or(i64::MAX, |to| to.0), now_us: query.now.0 };
+        cover(range, &self.view.dataset.retention, query.include.partial)
     }
 
-    /// All groups of one range, exact percentiles included.
-    fn aggregate(&self, range: Range, explain: &mut Explain) -> Result<Merged, ExecuteError> {
+    /// Fails as a whole where reading does; an answer fails alone where only its own groups are too many.
+    fn answer(&self, asked: &[Asked<'_>]) -> Result<Vec<Result<Answer, ExecuteError>>, ExecuteError> {
         let start = Instant::now();
-        let span = self.view.time_span(&self.query.project);
-        let plan = Arc::new(Plan::new(self.query, range, span)?);
-        let morsels = self.morsels(&plan, explain)?;
-        let planned = Instant::now();
-        let worker = || Worker::new(&plan, Partial::new(&plan), self.budget.reserve());
-        let workers = read_all(self.pool, morsels, self.control, worker)?;
-        let scanned = Instant::now();
-        let mut merged = Merged::new(&plan, workers)?;
-        explain.plan_time += planned - start;
-        explain.scan_time += scanned - planned;
-        explain.merge_time += scanned.elapsed();
-        explain.passes += 1;
-        if self.query.exact {
-            let second = Instant::now();
-            if let Some(pass) = merged.second_pass()? {
-                let morsels = self.morsels(&plan, &mut Explain::default())?;
-                let worker = || Worker::new(&plan, merged.seed(&pass)?, self.budget.reserve());
-                let workers = read_all(self.pool, morsels, self.control, worker)?;
-                merged.finish_second_pass(workers);
-                explain.passes += 1;
-                explain.scan_time += second.elapsed();
+        let mut passes = Passes::default();
+        let places: Vec<(usize, Option<usize>)> = asked
+            .iter()
+            .map(|asked| {
+                let place = passes.add(asked, &asked.frame);
+                (place, asked.compared.as_ref().map(|frame| passes.add(asked, frame)))
+            })
+            .collect();
+        let (joined, cost) = self.aggregate(&passes, start)?;
+        let answers = asked.iter().zip(places).map(|(asked, (place, compared))| {
+            let compared = compared.map(|place| &joined[place]);
+            self.finish(asked, &joined[place], compared, cost)
+        });
+        Ok(answers.collect())
+    }
+
+    fn aggregate(&self, passes: &Passes, start: Instant) -> Result<(Vec<Joined>, Cost), ExecuteError> {
+        let aggregation = |pass: &Pass| {
+            let cache = (!pass.is_exact).then_some(self.cache);
+            Aggregation::new(&pass.frame, self.view, &pass.budget, cache)
+        };
+        let aggregations: Vec<Aggregation<'_>> = passes.list.iter().map(aggregation).collect();
+        let mut readings = Readings::default();
+        for (member, aggregation) in aggregations.iter().enumerate() {
+            let shared = &aggregation.shared;
+            for place in &aggregation.missing {
+                readings.add(member, &shared.frame.plan, *place, &shared.pieces[*place]);
             }
         }
+        let Some(first) = passes.list.first() else { return Ok((Vec::new(), Cost::default())) };
+        let (lanes, roster) = readings.open(self.view, &first.frame.plan, self.control)?;
+        let morsels = lanes.iter().map(Vec::len).sum::<usize>() as u64;
+        let planned = Instant::now();
+        let team = || {
+            let workers = aggregations.iter().map(Aggregation::worker).collect::<Result<Vec<_>, _>>()?;
+            Ok(Team::new(&roster, workers))
+        };
+        let teams = read_all(self.pool, lanes, self.control, team)?;
+        let scanned = Instant::now();
+        let mut shares: Vec<Vec<Worker>> = aggregations.iter().map(|_| Vec::new()).collect();
+        for team in teams {
+            for (share, worker) in shares.iter_mut().zip(team.disband()) {
+                share.push(worker?);
+            }
+        }
+        let joined = aggregations.into_iter().zip(shares).map(|(aggregation, share)| aggregation.join(share));
+        let joined = joined.collect::<Result<Vec<_>, _>>()?;
+        let (plan, scan) = (planned - start, scanned - planned);
+        Ok((joined, Cost { morsels, plan, scan, merge: scanned.elapsed() }))
+    }
+
+    fn finish(
+        &self,
+        asked: &Asked<'_>,
+        joined: &Joined,
+        compared: Option<&Joined>,
+        cost: Cost,
+    ) -> Result<Answer, ExecuteError> {
+        let mut explain = self.explain(asked, cost);
+        let mut scanned = joined.scanned;
+        let mut cache_use = joined.cache_use;
+        explain.pieces = joined.pieces;
+        let merged = self.merged(asked, &asked.frame, joined, &mut explain)?;
+        let compared = match (compared, &asked.compared) {
+            (Some(compared), Some(frame)) => {
+                scanned.rows += compared.scanned.rows;
+                scanned.bytes += compared.scanned.bytes;
+                cache_use = cache_use.and(compared.cache_use);
+                explain.pieces += compared.pieces;
+                Some(self.merged(asked, frame, compared, &mut explain)?)
+            }
+            _ => None,
+        };
+        let answer = finish(asked.query, merged, compared, &asked.budget, self.control, explain)?;
+        Ok(Answer {
+            rows_scanned: scanned.rows,
+            bytes_scanned: scanned.bytes,
+            cache_use,
+            covered_from: asked.covered_from,
+            ..answer
+        })
+    }
+
+    /// One range's groups as the question reads them, exact percentiles included.
+    fn merged(
+        &self,
+        asked: &Asked<'_>,
+        frame: &Arc<Frame>,
+        joined: &Joined,
+        explain: &mut Explain,
+    ) -> Result<Merged, ExecuteError> {
+        let mut reservation = asked.budget.reserve();
+        reservation.grow_to(joined.partial.memory_bytes())?;
+        let mut merged = Merged::new(frame, &joined.partial, reservation);
+        explain.passes += 1;
+        explain.units += joined.units;
+        explain.units_skipped += self.view.units.len() as u64 - joined.units;
+        if !asked.is_exact {
+            return Ok(merged);
+        }
+        let start = Instant::now();
+        let Some(pass) = merged.second_pass()? else { return Ok(merged) };
+        let aggregation = Aggregation::new(frame, self.view, &asked.budget, None);
+        let mut readings = Readings::default();
+        for place in &aggregation.missing {
+            readings.add(0, &frame.plan, *place, &aggregation.shared.pieces[*place]);
+        }
+        let (lanes, roster) = readings.open(self.view, &frame.plan, self.control)?;
+        let team = || self.seeded(&merged, &pass, &aggregation, &roster, &asked.budget);
+        let teams = read_all(self.pool, lanes, self.control, team)?;
+        let workers = teams.into_iter().flat_map(Team::disband).collect::<Result<Vec<_>, _>>()?;
+        merged.finish_second_pass(workers)?;
+        explain.passes += 1;
+        explain.scan_time += start.elapsed();
         Ok(merged)
     }
 
-    fn morsels(&self, plan: &Plan, explain: &mut Explain) -> Result<Vec<Morsel>, ExecuteError> {
-        let (project, range) = (&self.query.project, plan.range);
-        let mut morsels = Vec::new();
-        let mut units = 0;
-        if range.from_us < range.to_us {
-            for unit in self.view.units_for(project, range.from_us, range.to_us) {
-                units += 1;
-                self.control.check()?;
-                morsels.extend(self.view.scan_unit(unit, &plan.request)?);
-            }
-        }
-        explain.units += units;
-        explain.units_skipped += self.view.units.len() as u64 - units;
-        explain.morsels += morsels.len() as u64;
-        if explain.columns.is_empty() {
-            let columns = plan.request.columns.iter();
-            explain.columns = columns.map(|reference| self.query.dataset.display(reference)).collect();
-            explain.measures = plan.measures.iter().map(|measure| measure.name.clone()).collect();
-        }
-        Ok(morsels)
+    /// A thread's share of the second pass.
+    fn seeded(
+        &self,
+        merged: &Merged,
+        pass: &SecondPass,
+        aggregation: &Aggregation<'_>,
+        roster: &Roster,
+        budget: &Arc<QueryBudget>,
+    ) -> Result<Team, ExecuteError> {
+        let worker = Worker::new(&aggregation.shared, Some(merged.seed(pass)?), budget.reserve())?;
+        Ok(Team::new(roster, vec![worker]))
     }
 
-    /// Having, down-sampling, order.
-    fn rank(&self, table: &Table, plan: &Plan) -> Ranking {
-        let groups = 0..table.groups.len() as u32;
-        let mut kept: Vec<u32> = if having::is_all(&self.query.having) {
-            groups.collect()
-        } else {
-            let holds = |group: &u32| {
-                having::holds(&self.query.having, &|metric| table.metrics[metric].get(*group as usize))
-            };
-            groups.filter(holds).collect()
-        };
-        if let (Some(points), Some((place, _))) = (self.query.max_points, plan.time_dimension()) {
-            kept = thin_out(table, kept, place, points as usize);
+    fn explain(&self, asked: &Asked<'_>, cost: Cost) -> Explain {
+        let plan = &asked.frame.plan;
+        let columns = plan.columns.iter();
+        Explain {
+            threads: self.pool.threads(),
+            columns: columns.map(|reference| asked.query.dataset.display(reference)).collect(),
+            measures: plan.measures.iter().map(|measure| measure.name.clone()).collect(),
+            morsels: cost.morsels,
+            plan_time: cost.plan,
+            scan_time: cost.scan,
+            merge_time: cost.merge,
+            ..Explain::default()
         }
-        let page = self.query.offset.saturating_add(u64::from(self.query.limit));
-        Ranking::new(table, &self.query.order, kept, usize::try_from(page).unwrap_or(usize::MAX))
     }
 }
 
-fn quality(merged: &Merged, compared: Option<&Merged>) -> Vec<MetricQuality> {
-    let worse = |a: MetricQuality, b: MetricQuality| if a.relative_error >= b.relative_error { a } else { b };
-    let metrics = merged.plan.metrics.iter();
-    metrics
-        .map(|metric| {
-            let own = merged.quality(metric);
-            // Both passes come from one question, so their metrics read the same measures.
-            compared.map_or(own, |compared| worse(own, compared.quality(metric)))
+/// Aggregations to make, each once.
+#[derive(Default)]
+struct Passes {
+    list: Vec<Pass>,
+}
+
+struct Pass {
+    frame: Arc<Frame>,
+    budget: Arc<QueryBudget>,
+    is_exact: bool,
+}
+
+impl Passes {
+    /// The place of an aggregation. Exact percentiles are looked for group by group, so those of two questions are never one.
+    fn add(&mut self, asked: &Asked<'_>, frame: &Arc<Frame>) -> usize {
+        let is_same = |pass: &Pass| !pass.is_exact && !asked.is_exact && pass.frame.is_same(frame);
+        self.list.iter().position(is_same).unwrap_or_else(|| {
+            let (frame, budget) = (Arc::clone(frame), Arc::clone(&asked.budget));
+            self.list.push(Pass { frame, budget, is_exact: asked.is_exact });
+            self.list.len() - 1
         })
-        .collect()
-}
-
-/// Finds for each group the one with the same dimensions and bucket index in the compared range.
-fn compare(merged: &Merged, mut compared: Merged) -> Comparison {
-    let dimensions = &merged.groups.dimensions;
-    let translations: Vec<Vec<u32>> = dimensions
-        .iter()
-        .zip(&mut compared.groups.dimensions)
-        .map(|(own, others)| {
-            (0..own.cardinality() as u32).map(|code| counterpart(own, others, code)).collect()
-        })
-        .collect();
-    let cardinalities: Vec<usize> =
-        compared.groups.dimensions.iter().map(|codes| codes.cardinality()).collect();
-    let mut key = vec![0; dimensions.len()];
-    let groups = (0..merged.groups.len())
-        .map(|group| {
-            for (place, code) in merged.groups.key(group).iter().enumerate() {
-                key[place] = translations[place][*code as usize];
-            }
-            // The compared range may have fewer buckets.
-            let is_known = key.iter().zip(&cardinalities).all(|(code, codes)| (*code as usize) < *codes);
-            let found = if is_known { compared.groups.find(&key) } else { None };
-            found.unwrap_or(Comparison::ABSENT)
-        })
-        .collect();
-    Comparison { metrics: Table::new(compared).metrics, groups }
-}
-
-/// The code in the compared range of what has `code` in the own one: of a time bucket the one with the same index.
-fn counterpart(own: &Codes, others: &mut Codes, code: u32) -> u32 {
-    match own {
-        Codes::Buckets(_) => code,
-        Codes::Texts(_) | Codes::Numbers(_) => others.translate(own, code),
     }
-}
-
-/// Of each series (the groups that differ only in their bucket) the rows that LTTB keeps by the first metric. Rows without a
-/// number are no points; they go where a series has too many.
-fn thin_out(table: &Table, groups: Vec<u32>, time_place: usize, points_max: usize) -> Vec<u32> {
-    let mut series: HashMap<Vec<u32>, Vec<u32>> = HashMap::new();
-    for group in groups {
-        let mut key = table.groups.key(group as usize).to_vec();
-        key[time_place] = 0;
-        series.entry(key).or_default().push(group);
-    }
-    let bucket = |group: u32| table.groups.key(group as usize)[time_place];
-    let mut kept = Vec::new();
-    for mut groups in series.into_values() {
-        if groups.len() > points_max {
-            groups.sort_unstable_by_key(|group| bucket(*group));
-            let x = |group: u32| table.groups.dimensions[time_place].bucket_start_us(bucket(group)) as f64;
-            let point = |group: u32| {
-                let y = table.metrics.first()?.get(group as usize).as_f64()?;
-                Some((group, (x(group), y)))
-            };
-            let (found, points): (Vec<u32>, Vec<(f64, f64)>) =
-                groups.iter().filter_map(|group| point(*group)).unzip();
-            groups = lttb::keep(&points, points_max).into_iter().map(|index| found[index]).collect();
-        }
-        kept.append(&mut groups);
-    }
-    kept
 }

@@ -7,6 +7,7 @@ use tidewater_store::DatasetView;
 
 use crate::answer::Answer;
 use crate::budget::{Budget, QueryBudget};
+use crate::cache::{CacheStats, PartialCache};
 use crate::control::Control;
 use crate::error::ExecuteError;
 use crate::execution::Execution;
@@ -22,12 +23,20 @@ pub struct ExecutorConfig {
     pub memory_bytes_max: usize,
     /// Bytes that one question may hold; default 64 MiB, so that one large question leaves room for small ones.
     pub query_memory_bytes_max: usize,
+    /// Bytes of merged groups that are kept for later questions; default 64 MiB: a hundred thousand groups with a few numbers each take
+    /// some 10 MiB, and those of several dashboards should fit. 0 keeps none.
+    pub partials_bytes_max: usize,
 }
 
 impl Default for ExecutorConfig {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        ExecutorConfig { threads, memory_bytes_max: 96 << 20, query_memory_bytes_max: 64 << 20 }
+        ExecutorConfig {
+            threads,
+            memory_bytes_max: 96 << 20,
+            query_memory_bytes_max: 64 << 20,
+            partials_bytes_max: 64 << 20,
+        }
     }
 }
 
@@ -37,12 +46,18 @@ pub struct Executor {
     config: ExecutorConfig,
     pool: Pool,
     budget: Arc<Budget>,
+    cache: PartialCache,
 }
 
 impl Executor {
     /// Starts the worker threads.
     pub fn new(config: ExecutorConfig) -> Self {
-        Executor { pool: Pool::new(config.threads), budget: Budget::new(config.memory_bytes_max), config }
+        Executor {
+            pool: Pool::new(config.threads),
+            budget: Budget::new(config.memory_bytes_max),
+            cache: PartialCache::new(config.partials_bytes_max),
+            config,
+        }
     }
 
     /// The settings.
@@ -62,7 +77,32 @@ impl Executor {
         view: &DatasetView,
         control: &Control,
     ) -> Result<Answer, ExecuteError> {
-        Execution { pool: &self.pool, budget: self.query_budget(control), query, view, control }.run()
+        let mut answers = self.execute_many(std::slice::from_ref(query), view, control);
+        answers.pop().expect("one question has one answer")
+    }
+
+    /// Answers questions on one dataset from one snapshot, in their order: what they have in common is read and computed once. `control`
+    /// bounds all of them together but for memory, which each may have. Blocks until all are done.
+    pub fn execute_many(
+        &self,
+        queries: &[Query],
+        view: &DatasetView,
+        control: &Control,
+    ) -> Vec<Result<Answer, ExecuteError>> {
+        let execution = Execution {
+            pool: &self.pool,
+            budget: &self.budget,
+            query_memory_bytes_max: self.config.query_memory_bytes_max,
+            cache: &self.cache,
+            view,
+            control,
+        };
+        execution.run(queries)
+    }
+
+    /// How the partial cache does.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.stats()
     }
 
     /// Reads a page of raw rows. Blocks until done.

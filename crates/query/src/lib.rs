@@ -1,29 +1,39 @@
 //! The columnar operator: a resolved question over a snapshot becomes an answer.
 //!
-//! `Query → Plan → Partial (one per thread) → Merged → Answer`. Synchronous and CPU only: it owns its threads and a memory
+//! `Query → Plan → Frame (a range) → Pieces → Partials (kept, or read by a Worker) → Merged → Answer`. Synchronous and CPU only: it owns its threads and a memory
 //! budget, and knows no clock but the question's `now` and its deadline. It is not: parsing of questions (`model`), files
 //! (`store`), caching and admission (`engine`), JSON (`server`).
 
+mod aggregation;
 mod answer;
 mod budget;
+mod cache;
 mod control;
 mod coverage;
 mod error;
 mod execution;
 mod executor;
+mod finish;
+mod frame;
 mod having;
 mod lttb;
 mod merged;
 mod order;
 mod partial;
+mod pieces;
 mod plan;
 pub mod planner;
 mod pool;
 mod rows;
 mod scan;
 mod table;
+mod team;
+mod values;
+mod worker;
 
+pub use aggregation::CacheUse;
 pub use answer::{Answer, AnswerRow, Explain, MetricQuality};
+pub use cache::CacheStats;
 pub use control::{CancelToken, Control, Progress};
 pub use error::ExecuteError;
 pub use executor::{Executor, ExecutorConfig};

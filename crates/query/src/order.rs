@@ -23,7 +23,10 @@ impl Ranking {
     pub fn new(table: &Table, order: &[OrderKey], mut groups: Vec<u32>, page: usize) -> Self {
         let compare = |a: &u32, b: &u32| table.compare(order, *a as usize, *b as usize);
         let sorted = if page.saturating_mul(PAGE_PART) < groups.len() && page > 0 {
-            groups.select_nth_unstable_by(page - 1, compare);
+            let candidates = candidates_first(table, order, &mut groups, page);
+            if page < candidates {
+                groups[..candidates].select_nth_unstable_by(page - 1, compare);
+            }
             page
         } else {
             groups.len()
@@ -56,4 +59,21 @@ impl Ranking {
         let all = self.all.get().map_or(0, Vec::capacity);
         (self.groups.capacity() + all) * size_of::<u32>()
     }
+}
+
+/// Puts the groups first that may be on the page as far as the first key tells, which compares plain numbers where it can; gives how
+/// many those are.
+fn candidates_first(table: &Table, order: &[OrderKey], groups: &mut [u32], page: usize) -> usize {
+    let Some(ranks) = order.first().and_then(|key| table.ranks(key, groups)) else { return groups.len() };
+    let mut sorted = ranks.clone();
+    let (_, last, _) = sorted.select_nth_unstable(page - 1);
+    let last = *last;
+    let mut candidates = 0;
+    for (place, rank) in ranks.iter().enumerate() {
+        if *rank <= last {
+            groups.swap(candidates, place);
+            candidates += 1;
+        }
+    }
+    candidates
 }

@@ -1,6 +1,6 @@
-//! The plan: everything that is decided before the first row is read.
+//! The plan: everything that is decided about a question before its range is looked at.
 //!
-//! Not here: reading (`scan`), and the passes over rows (`partial`).
+//! Not here: the range and its buckets (`frame`), what is read for it (`pieces`), and the passes over rows (`worker`).
 
 mod measures;
 
@@ -8,21 +8,27 @@ use std::sync::Arc;
 
 use tidewater_columns::mask::CompiledFilter;
 use tidewater_model::filter::Filter;
+use tidewater_model::names::ProjectName;
 use tidewater_model::query::{Dimension, Query};
-use tidewater_model::schema::{ColumnId, ColumnRef, ColumnType};
-use tidewater_model::time::{BucketGrid, Granularity, Timestamp};
+use tidewater_model::schema::{ColumnId, ColumnRef, ColumnType, DatasetId};
+use tidewater_model::time::BucketGrid;
 use tidewater_store::ScanRequest;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::ExecuteError;
-use tidewater_aggregate::Codes;
+use tidewater_aggregate::{Codes, StateKind};
 
 pub(crate) use measures::{MeasurePlan, MetricPlan, Use};
 
-/// What one pass over one range does.
+/// How rows become groups and states, whatever the range.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub request: Arc<ScanRequest>,
-    /// The question's filter; `None` where every row passes.
+    pub project: ProjectName,
+    /// The columns a scan reads; each has a slot.
+    pub columns: Vec<ColumnRef>,
+    /// The question's filter as it was asked.
+    pub hint: Filter,
+    /// The same, compiled; `None` where every row passes.
     pub filter: Option<Arc<CompiledFilter>>,
     /// Filters of measures, each once.
     pub measure_filters: Vec<Arc<CompiledFilter>>,
@@ -32,8 +38,12 @@ pub(crate) struct Plan {
     /// The column slot of the time, where a measure needs every row's.
     pub time_slot: Option<usize>,
     pub totals: Totals,
-    pub range: Range,
+    pub shape: Shape,
 }
+
+/// Equal for plans that make equal partials of equal rows: a hash of 128 bits over all that decides them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape(pub u128);
 
 /// A dimension and the column slot it reads.
 #[derive(Debug)]
@@ -44,7 +54,7 @@ pub(crate) struct DimensionPlan {
 
 #[derive(Debug)]
 pub(crate) enum DimensionSource {
-    Time(Arc<BucketGrid>),
+    Time,
     Column(ColumnType),
 }
 
@@ -59,36 +69,7 @@ pub(crate) enum Totals {
     Apart,
 }
 
-/// `[from, to)` in micro-seconds, and the last instant that is past.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
-    pub from_us: i64,
-    pub to_us: i64,
-    pub now_us: i64,
-}
-
-impl Range {
-    /// The seconds of `[lo, hi) ∩ range ∩ past`.
-    pub fn past_seconds(&self, lo_us: i64, hi_us: i64) -> f64 {
-        let (lo, hi) = (lo_us.max(self.from_us), hi_us.min(self.to_us).min(self.now_us));
-        hi.saturating_sub(lo).max(0) as f64 / 1e6
-    }
-
-    /// The last instant of the range that is not in the future; `None` where all of it is.
-    fn last_past(&self) -> Option<i64> {
-        let last = self.now_us.min(self.to_us - 1);
-        (last >= self.from_us).then_some(last)
-    }
-}
-
 impl DimensionPlan {
-    pub fn codes(&self) -> Codes {
-        match &self.source {
-            DimensionSource::Time(grid) => Codes::buckets(grid),
-            DimensionSource::Column(kind) => Codes::column(*kind),
-        }
-    }
-
     pub fn is_list(&self) -> bool {
         matches!(self.source, DimensionSource::Column(ColumnType::Strings))
     }
@@ -115,19 +96,12 @@ impl Columns {
 }
 
 impl Plan {
-    /// Plans one pass. `span` is the time span of the project's rows, `None` without any.
-    pub fn new(
-        query: &Query,
-        range: Range,
-        span: Option<(Timestamp, Timestamp)>,
-    ) -> Result<Self, ExecuteError> {
+    /// Plans a question on a dataset of this identity.
+    pub fn new(query: &Query, dataset: DatasetId) -> Result<Self, ExecuteError> {
         let mut columns = Columns::default();
         let filter = columns.filter(&query.filter)?;
-        let dimensions = query
-            .dimensions
-            .iter()
-            .map(|dimension| plan_dimension(query, dimension, range, span, &mut columns))
-            .collect::<Result<Vec<_>, _>>()?;
+        let dimensions: Vec<DimensionPlan> =
+            query.dimensions.iter().map(|dimension| plan_dimension(query, dimension, &mut columns)).collect();
         let measures = measures::plan(query, &mut columns)?;
         let time_slot = measures.needs_time.then(|| columns.slot(&ColumnRef::column(ColumnId::TIME)));
         let is_apart = dimensions.iter().any(DimensionPlan::is_list);
@@ -136,18 +110,10 @@ impl Plan {
             true if is_apart => Totals::Apart,
             true => Totals::Merged,
         };
-        let request = ScanRequest {
+        let mut plan = Plan {
             project: query.project.clone(),
-            from_us: range.from_us,
-            to_us: range.to_us,
-            after: None,
-            until: None,
             columns: columns.0,
-            identity: false,
             hint: query.filter.clone(),
-        };
-        Ok(Plan {
-            request: Arc::new(request),
             filter,
             measure_filters: measures.filters,
             dimensions,
@@ -155,66 +121,87 @@ impl Plan {
             metrics: measures.metrics,
             time_slot,
             totals,
-            range,
+            shape: Shape(0),
+        };
+        plan.shape = plan.hash_shape(query, dataset);
+        Ok(plan)
+    }
+
+    /// Whether a measure is one that an exact question computes from raw rows alone.
+    pub fn has_estimates(&self) -> bool {
+        self.measures.iter().any(|measure| {
+            matches!(measure.state, StateKind::Quantiles | StateKind::Distinct | StateKind::ExactDistinct)
         })
     }
 
-    /// The time dimension's place and grid.
-    pub fn time_dimension(&self) -> Option<(usize, &Arc<BucketGrid>)> {
-        self.dimensions.iter().enumerate().find_map(|(place, dimension)| match &dimension.source {
-            DimensionSource::Time(grid) => Some((place, grid)),
-            DimensionSource::Column(_) => None,
-        })
+    /// The time dimension's place.
+    pub fn time_place(&self) -> Option<usize> {
+        self.dimensions.iter().position(|dimension| matches!(dimension.source, DimensionSource::Time))
     }
 
-    /// How many buckets, from the first, `fill` completes: those that are not wholly in the future.
-    pub fn fill_buckets(&self) -> Option<(usize, u32)> {
-        let (place, grid) = self.time_dimension()?;
-        let last = self.range.last_past().and_then(|last| grid.index_of(Timestamp(last)));
-        Some((place, last.map_or(0, |last| last + 1)))
+    /// Empty codes of every dimension; those of the time are of `grid`.
+    ///
+    /// # Panics
+    /// Without a grid where a dimension is the time: whoever makes a partial makes its grid.
+    pub fn codes(&self, grid: Option<&Arc<BucketGrid>>) -> Vec<Codes> {
+        let codes = |dimension: &DimensionPlan| match dimension.source {
+            DimensionSource::Time => Codes::buckets(grid.expect("a time dimension has a grid")),
+            DimensionSource::Column(kind) => Codes::column(kind),
+        };
+        self.dimensions.iter().map(codes).collect()
     }
 
     /// The column slot of a reference that the plan reads.
     pub fn slot(&self, reference: &ColumnRef) -> Option<usize> {
-        self.request.columns.iter().position(|other| other == reference)
+        self.columns.iter().position(|other| other == reference)
+    }
+
+    /// A request for rows with a time in `[from_us, to_us)`.
+    pub fn request(&self, from_us: i64, to_us: i64) -> ScanRequest {
+        ScanRequest {
+            project: self.project.clone(),
+            from_us,
+            to_us,
+            after: None,
+            until: None,
+            columns: self.columns.clone(),
+            identity: false,
+            hint: self.hint.clone(),
+        }
+    }
+
+    /// Everything that decides a unit's partial is in its debug form, which tells all values of these types apart.
+    fn hash_shape(&self, query: &Query, dataset: DatasetId) -> Shape {
+        let zone = query.time_dimension().map(|_| query.zone.name());
+        let kinds: Vec<ColumnType> = self
+            .dimensions
+            .iter()
+            .filter_map(|dimension| match dimension.source {
+                DimensionSource::Column(kind) => Some(kind),
+                DimensionSource::Time => None,
+            })
+            .collect();
+        let measures: Vec<_> = self.measures.iter().map(|measure| (measure.kind, &measure.key)).collect();
+        let text = format!(
+            "{dataset:?} {:?} {:?} {:?} {kinds:?} {zone:?} {measures:?} {:?}",
+            self.project,
+            self.hint,
+            query.dimensions,
+            self.totals == Totals::Apart,
+        );
+        Shape(xxh3_128(text.as_bytes()))
     }
 }
 
-fn plan_dimension(
-    query: &Query,
-    dimension: &Dimension,
-    range: Range,
-    span: Option<(Timestamp, Timestamp)>,
-    columns: &mut Columns,
-) -> Result<DimensionPlan, ExecuteError> {
-    Ok(match dimension {
-        Dimension::Time(granularity) => DimensionPlan {
+fn plan_dimension(query: &Query, dimension: &Dimension, columns: &mut Columns) -> DimensionPlan {
+    match dimension {
+        Dimension::Time(_) => DimensionPlan {
             slot: columns.slot(&ColumnRef::column(ColumnId::TIME)),
-            source: DimensionSource::Time(Arc::new(grid(query, *granularity, range, span)?)),
+            source: DimensionSource::Time,
         },
         Dimension::Column(reference) => DimensionPlan {
             slot: columns.slot(reference),
             source: DimensionSource::Column(query.dataset.kind(reference)),
         },
-    })
-}
-
-/// The buckets that rows can fall in. They begin with the range where buckets are counted from its start (fill, comparison), else
-/// with the rows, so that a range of a thousand years with a year of rows has a year of buckets.
-fn grid(
-    query: &Query,
-    granularity: Granularity,
-    range: Range,
-    span: Option<(Timestamp, Timestamp)>,
-) -> Result<BucketGrid, ExecuteError> {
-    let (least, greatest) =
-        span.map_or((range.from_us, range.from_us), |(least, greatest)| (least.0, greatest.0));
-    let is_from_start = query.include.fill || query.compare.is_some();
-    let from = if is_from_start { range.from_us } else { least.max(range.from_us) };
-    let mut to = greatest.saturating_add(1).min(range.to_us);
-    if let Some(last) = range.last_past().filter(|_| query.include.fill) {
-        to = to.max(last + 1);
     }
-    let to = to.max(from.saturating_add(1));
-    Ok(BucketGrid::new(granularity, &query.zone, Timestamp(from), Timestamp(to))?)
 }

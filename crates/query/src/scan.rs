@@ -1,7 +1,8 @@
-//! Reading all rows a request selects, in parallel: threads take morsels until there are none.
+//! Reading rows in parallel: threads take morsels until there are none.
 //!
-//! What is done with the rows is the [`Consumer`]'s; each thread has its own, and they are joined afterwards. After each morsel
-//! a thread goes to the end of the pool's queue, so that questions take turns.
+//! Morsels stand in lanes, one for each part of the data whose rows belong together; a thread stays in a lane as long as it can. What is
+//! done with the rows is the [`Consumer`]'s; each thread has its own, and they are joined afterwards. After each morsel a thread goes to
+//! the end of the pool's queue, so that questions take turns.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,12 +20,41 @@ use crate::pool::{Pool, Queue};
 
 /// Takes the rows of one thread.
 pub(crate) trait Consumer: Send + 'static {
-    /// A batch with at least one selected row.
-    fn take(&mut self, batch: ScanBatch) -> Result<(), ExecuteError>;
+    /// A batch of a lane with at least one selected row.
+    fn take(&mut self, lane: usize, batch: ScanBatch) -> Result<(), ExecuteError>;
+}
+
+/// Morsels by lane, and which lanes no thread has begun.
+struct Lanes {
+    lanes: Vec<VecDeque<Morsel>>,
+    fresh: usize,
+}
+
+impl Lanes {
+    /// The next morsel for a thread that was in a lane: of the same one, else of one that nobody has begun, else of the one with
+    /// most left.
+    fn next(&mut self, lane: Option<usize>) -> Option<(usize, Morsel)> {
+        let same = lane.filter(|lane| !self.lanes[*lane].is_empty());
+        let lane = same.or_else(|| self.next_fresh()).or_else(|| self.fullest())?;
+        self.lanes[lane].pop_front().map(|morsel| (lane, morsel))
+    }
+
+    fn next_fresh(&mut self) -> Option<usize> {
+        let rest = &self.lanes[self.fresh..];
+        let skipped = rest.iter().position(|lane| !lane.is_empty())?;
+        self.fresh += skipped + 1;
+        Some(self.fresh - 1)
+    }
+
+    fn fullest(&self) -> Option<usize> {
+        (0..self.lanes.len())
+            .filter(|lane| !self.lanes[*lane].is_empty())
+            .max_by_key(|lane| self.lanes[*lane].len())
+    }
 }
 
 struct Job<C> {
-    morsels: Mutex<VecDeque<Morsel>>,
+    lanes: Mutex<Lanes>,
     control: Control,
     has_failed: AtomicBool,
     outcome: Mutex<Outcome<C>>,
@@ -40,26 +70,27 @@ struct Outcome<C> {
 /// Reads all morsels; gives back the consumers, at least one. Blocks.
 pub(crate) fn read_all<C: Consumer>(
     pool: &Pool,
-    morsels: Vec<Morsel>,
+    lanes: Vec<Vec<Morsel>>,
     control: &Control,
     mut consumer: impl FnMut() -> Result<C, ExecuteError>,
 ) -> Result<Vec<C>, ExecuteError> {
     control.check()?;
-    control.progress.expect(morsels.iter().map(Morsel::rows_max).sum());
-    let threads = pool.threads().min(morsels.len()).max(1);
+    control.progress.expect(lanes.iter().flatten().map(Morsel::rows_max).sum());
+    let morsels: usize = lanes.iter().map(Vec::len).sum();
+    let threads = pool.threads().min(morsels).max(1);
     let consumers = (0..threads).map(|_| consumer()).collect::<Result<Vec<_>, _>>()?;
-    if morsels.is_empty() {
+    if morsels == 0 {
         return Ok(consumers);
     }
     let job = Arc::new(Job {
-        morsels: Mutex::new(morsels.into()),
+        lanes: Mutex::new(Lanes { lanes: lanes.into_iter().map(VecDeque::from).collect(), fresh: 0 }),
         control: control.clone(),
         has_failed: AtomicBool::new(false),
         outcome: Mutex::new(Outcome { parts: Vec::new(), running: threads, error: None }),
         done: Condvar::new(),
     });
     for consumer in consumers {
-        submit(Arc::clone(&job), Arc::clone(pool.queue()), consumer);
+        submit(Arc::clone(&job), Arc::clone(pool.queue()), consumer, None);
     }
     let mut outcome = lock(&job.outcome);
     while outcome.running > 0 {
@@ -72,42 +103,41 @@ pub(crate) fn read_all<C: Consumer>(
 }
 
 /// Queues the next step of one thread's share.
-fn submit<C: Consumer>(job: Arc<Job<C>>, queue: Arc<Queue>, mut consumer: C) {
+fn submit<C: Consumer>(job: Arc<Job<C>>, queue: Arc<Queue>, mut consumer: C, lane: Option<usize>) {
     let next = Arc::clone(&queue);
     queue.submit(Box::new(move || {
-        let step = catch_unwind(AssertUnwindSafe(|| job.step(&mut consumer)));
+        let step = catch_unwind(AssertUnwindSafe(|| job.step(&mut consumer, lane)));
         match step.unwrap_or(Err(ExecuteError::Panicked)) {
-            Ok(true) => submit(job, next, consumer),
-            Ok(false) => job.finish(consumer, None),
+            Ok(lane @ Some(_)) => submit(job, next, consumer, lane),
+            Ok(None) => job.finish(consumer, None),
             Err(error) => job.finish(consumer, Some(error)),
         }
     }));
 }
 
 impl<C: Consumer> Job<C> {
-    /// Reads one morsel; `false` if there is none left.
-    fn step(&self, consumer: &mut C) -> Result<bool, ExecuteError> {
-        let Some(morsel) = lock(&self.morsels).pop_front() else { return Ok(false) };
+    /// Reads one morsel and says of which lane; `None` if there is none left.
+    fn step(&self, consumer: &mut C, lane: Option<usize>) -> Result<Option<usize>, ExecuteError> {
+        let Some((lane, morsel)) = lock(&self.lanes).next(lane) else { return Ok(None) };
         for batch in morsel.read()? {
             self.control.check()?;
             if self.has_failed.load(Ordering::Relaxed) {
-                return Ok(false);
+                return Ok(None);
             }
             let batch = batch?;
-            let rows = batch.selection.as_ref().map_or(batch.rows, |selection| selection.count_set_bits());
-            let bytes: usize = batch.columns.iter().flatten().map(decoded_bytes).sum();
-            self.control.progress.scanned(rows as u64, bytes as u64);
+            let (rows, bytes) = (selected_rows(&batch), decoded_bytes(&batch));
+            self.control.progress.scanned(rows, bytes);
             if rows > 0 {
-                consumer.take(batch)?;
+                consumer.take(lane, batch)?;
             }
         }
-        Ok(true)
+        Ok(Some(lane))
     }
 
     fn finish(&self, consumer: C, error: Option<ExecuteError>) {
         if error.is_some() {
             self.has_failed.store(true, Ordering::Relaxed);
-            lock(&self.morsels).clear();
+            lock(&self.lanes).lanes.iter_mut().for_each(VecDeque::clear);
         }
         let mut outcome = lock(&self.outcome);
         outcome.parts.push(consumer);
@@ -122,8 +152,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Rows of a batch that the scan covers.
+pub(crate) fn selected_rows(batch: &ScanBatch) -> u64 {
+    batch.selection.as_ref().map_or(batch.rows, |selection| selection.count_set_bits()) as u64
+}
+
+/// Bytes of a batch's values.
+pub(crate) fn decoded_bytes(batch: &ScanBatch) -> u64 {
+    batch.columns.iter().flatten().map(column_bytes).sum::<usize>() as u64
+}
+
 /// Bytes of a column's values without what batches share.
-fn decoded_bytes(array: &ArrayRef) -> usize {
+fn column_bytes(array: &ArrayRef) -> usize {
     let rows = array.len();
     match array.data_type() {
         DataType::Boolean => rows.div_ceil(8),

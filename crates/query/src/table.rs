@@ -1,54 +1,70 @@
-//! The finished numbers of all groups, a column per metric, without the states they came from.
+//! The numbers of all groups as an answer reads them: those that order or conditions look at for all groups at once, the others when a
+//! page shows them.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use tidewater_aggregate::{Cell, Groups, float_of_order, order_of_float};
 use tidewater_model::query::{OrderKey, OrderTarget};
 use tidewater_model::time::Timestamp;
 
-use crate::merged::Merged;
-use tidewater_aggregate::Cell;
-use tidewater_aggregate::GroupKeys;
-use tidewater_aggregate::{float_of_order, order_of_float};
+use crate::values::Values;
 
 /// Groups and their metrics.
 pub(crate) struct Table {
-    pub groups: GroupKeys,
-    pub metrics: Vec<CellColumn>,
+    values: Values,
+    /// By metric, where every group's value is at hand.
+    columns: Vec<Option<CellColumn>>,
 }
 
 impl Table {
-    /// Computes every metric of every group.
-    pub fn new(merged: Merged) -> Self {
-        let column = |metric| {
-            let mut column = CellColumn::default();
-            (0..merged.groups.len()).for_each(|group| column.push(merged.cell(metric, group)));
-            column
-        };
-        let metrics = merged.plan.metrics.iter().map(column).collect();
-        Table { groups: merged.groups.finish(), metrics }
+    /// `metrics` are those of which every group's value will be looked at.
+    pub fn new(values: Values, metrics: &[usize]) -> Self {
+        let groups = values.partial.groups.len();
+        let mut columns = Vec::new();
+        columns.resize_with(values.frame.plan.metrics.len(), || None);
+        for metric in metrics {
+            let mut column = CellColumn::with_capacity(groups);
+            (0..groups).for_each(|group| column.push(values.cell(*metric, group)));
+            columns[*metric] = Some(column);
+        }
+        Table { values, columns }
+    }
+
+    pub fn groups(&self) -> &Groups {
+        &self.values.partial.groups
     }
 
     pub fn dimensions(&self, group: usize) -> Vec<Cell> {
-        let key = self.groups.key(group);
-        self.groups.dimensions.iter().zip(key).map(|(codes, code)| codes.cell(*code)).collect()
+        self.values.dimensions(group)
     }
 
     pub fn metrics(&self, group: usize) -> Vec<Cell> {
-        self.metrics.iter().map(|column| column.get(group)).collect()
+        (0..self.columns.len()).map(|metric| self.metric(metric, group)).collect()
     }
 
-    /// The order of two groups; total where the keys name every dimension.
+    pub fn metric(&self, metric: usize, group: usize) -> Cell {
+        match &self.columns[metric] {
+            Some(column) => column.get(group),
+            None => self.values.cell(metric, group),
+        }
+    }
+
+    /// The order of two groups; total where the keys name every dimension. Metrics among the keys must be at hand.
     pub fn compare(&self, order: &[OrderKey], a: usize, b: usize) -> Ordering {
+        let groups = self.groups();
         for key in order {
             let ordering = match key.target {
-                OrderTarget::Dimension(place) => self.groups.dimensions[place].compare(
-                    self.groups.key(a)[place],
-                    self.groups.key(b)[place],
+                OrderTarget::Dimension(place) => groups.dimensions[place].compare(
+                    groups.key(a)[place],
+                    groups.key(b)[place],
                     key.descending,
                 ),
-                OrderTarget::Metric(metric) => self.metrics[metric].compare(a, b, key.descending),
+                OrderTarget::Metric(metric) => {
+                    let column = self.columns[metric].as_ref().expect("`new` was told the order's metrics");
+                    column.compare(a, b, key.descending)
+                }
             };
             if ordering != Ordering::Equal {
                 return ordering;
@@ -57,8 +73,18 @@ impl Table {
         Ordering::Equal
     }
 
+    /// A number for each of the groups, none greater than that of a group behind it in the order of this key; `None` where there
+    /// are no such numbers at hand.
+    pub fn ranks(&self, key: &OrderKey, groups: &[u32]) -> Option<Vec<i64>> {
+        match key.target {
+            OrderTarget::Dimension(_) => None,
+            OrderTarget::Metric(metric) => self.columns[metric].as_ref()?.ranks(key.descending, groups),
+        }
+    }
+
     pub fn memory_bytes(&self) -> usize {
-        self.groups.memory_bytes() + self.metrics.iter().map(CellColumn::memory_bytes).sum::<usize>()
+        let columns = self.columns.iter().flatten().map(CellColumn::memory_bytes).sum::<usize>();
+        self.values.partial.memory_bytes() + columns
     }
 }
 
@@ -88,6 +114,11 @@ enum Kind {
 }
 
 impl CellColumn {
+    fn with_capacity(rows: usize) -> Self {
+        let (words, is_null) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        CellColumn { words, is_null, ..CellColumn::default() }
+    }
+
     pub fn push(&mut self, cell: Cell) {
         let found = match cell {
             Cell::Bool(value) => Some((Kind::Bool, i64::from(value))),
@@ -124,6 +155,25 @@ impl CellColumn {
             Kind::Time => Cell::Time(Timestamp(word)),
             Kind::Text => Cell::Text(Arc::clone(&self.texts[word as usize])),
         }
+    }
+
+    /// See [`Table::ranks`]: the word in the wanted direction, nulls with the last ones.
+    fn ranks(&self, descending: bool, rows: &[u32]) -> Option<Vec<i64>> {
+        if self.kind == Kind::Text {
+            return None;
+        }
+        let rank = |row: &u32| {
+            let row = *row as usize;
+            if self.is_null[row] {
+                return i64::MAX;
+            }
+            let word = match self.wide.is_empty() {
+                true => self.words[row],
+                false => self.whole(row).clamp(i64::MIN.into(), i64::MAX.into()) as i64,
+            };
+            if descending { !word } else { word }
+        };
+        Some(rows.iter().map(rank).collect())
     }
 
     /// The order of two rows' cells, null last both ways.
@@ -193,6 +243,8 @@ mod tests {
             let mut rows = [0, 1, 2];
             rows.sort_by(|a, b| column.compare(*a, *b, descending));
             assert_eq!(rows, order);
+            let ranks = column.ranks(descending, &order.map(|row| row as u32)).expect("numbers");
+            assert!(ranks.is_sorted(), "{ranks:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use tidewater_columns::RowBatch;
 use tidewater_model::names::ProjectName;
 
+use crate::memtable::{CHUNK_BYTES_SETTLED, CHUNK_ROWS_SETTLED};
 use crate::version::Lsn;
 
 /// Consecutive rows that came with one log record. A row's `_pos` is its place in its run.
@@ -90,6 +91,11 @@ impl Chunk {
     /// Bytes of all buffers, for budgets.
     pub fn memory_bytes(&self) -> usize {
         self.batch.memory_bytes() + self.runs.len() * size_of::<Run>()
+    }
+
+    /// Whether it is large enough that it is never merged with others: it stays as it is until it is flushed.
+    pub fn is_settled(&self) -> bool {
+        self.batch.rows() >= CHUNK_ROWS_SETTLED || self.memory_bytes() >= CHUNK_BYTES_SETTLED
     }
 
     /// The `_lsn` and `_pos` of every row.

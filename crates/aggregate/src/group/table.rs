@@ -16,6 +16,8 @@ use crate::error::AggregateError;
 const ARRAY_BITS_MAX: u32 = 20;
 /// No group yet.
 const NONE: u32 = u32::MAX;
+/// Another part's code that was not translated yet. Only those that its groups have are: a grid may have many buckets without any.
+const UNKNOWN: u32 = u32::MAX;
 /// Most groups: their indices are 32 bit, and no budget holds more.
 const GROUPS_MAX: usize = 1 << 31;
 
@@ -134,16 +136,17 @@ impl Groups {
         self.find_fitting(key)
     }
 
-    /// Keeps what finished groups are read by, and forgets how they were found.
-    pub fn finish(mut self) -> GroupKeys {
-        self.dimensions.iter_mut().for_each(Codes::forget_dictionary);
-        GroupKeys { dimensions: self.dimensions, keys: self.keys, len: self.len }
-    }
-
     /// Lets go of what only the taking of rows needs.
     pub fn freeze(&mut self) {
         self.dimensions.iter_mut().for_each(Codes::forget_dictionary);
         (self.packed, self.found) = (Vec::new(), Vec::new());
+    }
+
+    /// Also lets go of how groups are found; that is made anew when one is looked for.
+    pub fn close(&mut self) {
+        self.freeze();
+        self.bits.fill(0);
+        self.finder = Finder::Array(Vec::new());
     }
 
     /// Adds another part's groups; gives for each of them its group here. Fails where a group's time bucket lies outside of the grid
@@ -153,28 +156,25 @@ impl Groups {
         if width == 0 {
             return Ok(vec![0; other.len]);
         }
-        let translations: Vec<Vec<u32>> = self
-            .dimensions
-            .iter_mut()
-            .zip(&other.dimensions)
-            .map(|(own, others)| translation(own, others))
-            .collect();
+        let mut translations: Vec<Vec<u32>> =
+            other.dimensions.iter().map(|codes| vec![UNKNOWN; codes.cardinality()]).collect();
         let mut key = vec![0; width];
-        other
-            .keys
-            .chunks_exact(width)
-            .map(|codes| {
-                for (dimension, code) in codes.iter().enumerate() {
-                    key[dimension] = translations[dimension][*code as usize];
+        let mut map = Vec::with_capacity(other.len);
+        for codes in other.keys.chunks_exact(width) {
+            for (dimension, code) in codes.iter().enumerate() {
+                let known = &mut translations[dimension][*code as usize];
+                if *known == UNKNOWN {
+                    *known = self.dimensions[dimension].translate(&other.dimensions[dimension], *code);
+                    if *known == BucketGrid::OUTSIDE {
+                        let what = "a part's time bucket lies outside the range";
+                        return Err(AggregateError::Inconsistent { what });
+                    }
                 }
-                match key.contains(&BucketGrid::OUTSIDE) {
-                    true => Err(AggregateError::Inconsistent {
-                        what: "a part's time bucket lies outside the range",
-                    }),
-                    false => Ok(self.insert(&key)),
-                }
-            })
-            .collect()
+                key[dimension] = *known;
+            }
+            map.push(self.insert(&key));
+        }
+        Ok(map)
     }
 
     /// Bytes held.
@@ -299,6 +299,8 @@ impl Groups {
                 && slots.is_empty()
             {
                 slots.resize(1 << self.bits.iter().sum::<u32>(), NONE);
+                // None, or after `close` the one that dimensions of a single code have.
+                (0..self.len as u32).for_each(|group| self.register(group));
             }
             return;
         }
@@ -319,40 +321,6 @@ impl Groups {
         };
         (0..self.len as u32).for_each(|group| self.register(group));
     }
-}
-
-/// Groups to which none are added any more.
-#[derive(Clone)]
-pub struct GroupKeys {
-    /// One per dimension.
-    pub dimensions: Vec<Codes>,
-    keys: Vec<u32>,
-    len: usize,
-}
-
-impl GroupKeys {
-    /// How many there are.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there are any")]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The codes of a group.
-    pub fn key(&self, group: usize) -> &[u32] {
-        let width = self.dimensions.len();
-        &self.keys[group * width..(group + 1) * width]
-    }
-
-    /// Bytes held.
-    pub fn memory_bytes(&self) -> usize {
-        let dimensions: usize = self.dimensions.iter().map(Codes::memory_bytes).sum();
-        self.keys.capacity() * size_of::<u32>() + dimensions
-    }
-}
-
-/// The code in `own` of each code of `others`.
-fn translation(own: &mut Codes, others: &Codes) -> Vec<u32> {
-    (0..others.cardinality() as u32).map(|code| own.translate(others, code)).collect()
 }
 
 /// Packs the codes of all rows.
@@ -443,8 +411,9 @@ mod tests {
         };
         let mut all = hours(0, 10, &[2, 3, 3]);
         let mut part = hours(3, 6, &[5, 3, 3]);
-        part.freeze();
+        part.close();
         assert_eq!(all.absorb(&part).expect("inside"), [2, 1]);
+        assert_eq!((part.insert(&[0]), part.insert(&[2]), part.insert(&[1])), (1, 0, 2));
         assert_eq!((all.key(2), all.len()), (&[5][..], 3));
         assert!(all.absorb(&hours(8, 12, &[8, 11, 8])).is_err(), "an hour outside of the grid");
     }

@@ -72,7 +72,31 @@ pub(super) fn plan(query: &Query, columns: &mut Columns) -> Result<Measures, Exe
     }
     let needs_time = builder.measures.iter().any(|measure| measure.state.needs_time());
     let filters = builder.filters.into_iter().map(|(_, compiled)| compiled).collect();
-    Ok(Measures { measures: builder.measures, metrics, filters, needs_time })
+    let measures = sort(builder.measures, &mut metrics);
+    Ok(Measures { measures, metrics, filters, needs_time })
+}
+
+/// Puts measures in an order that does not depend on the metrics', so that questions with the same measures share partials.
+fn sort(measures: Vec<MeasurePlan>, metrics: &mut [MetricPlan]) -> Vec<MeasurePlan> {
+    let mut sorted: Vec<(String, usize, MeasurePlan)> = measures
+        .into_iter()
+        .enumerate()
+        .map(|(place, measure)| (format!("{:?}", measure.key), place, measure))
+        .collect();
+    sorted.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut places = vec![0; sorted.len()];
+    sorted.iter().enumerate().for_each(|(new, (_, old, _))| places[*old] = new);
+    let place = |used: &mut Use| used.measure = places[used.measure];
+    for metric in metrics {
+        match metric {
+            MetricPlan::Value(used) | MetricPlan::Rate(used) => place(used),
+            MetricPlan::Ratio(numerator, denominator) => {
+                place(numerator);
+                place(denominator);
+            }
+        }
+    }
+    sorted.into_iter().map(|(.., measure)| measure).collect()
 }
 
 impl Builder<'_> {

@@ -43,7 +43,7 @@ pub(super) fn fetch(
     let request = Arc::new(request);
     let mut morsels = Vec::new();
     for unit in view.units_for(&query.project, request.from_us, request.to_us) {
-        morsels.extend(view.scan_unit(unit, &request)?);
+        morsels.push(view.scan_unit(unit, &request)?);
     }
     let places: Arc<HashMap<RowKey, usize>> =
         Arc::new(keys.iter().enumerate().map(|(place, key)| (*key, place)).collect());
@@ -77,7 +77,7 @@ struct RowReader {
 }
 
 impl Consumer for RowReader {
-    fn take(&mut self, batch: ScanBatch) -> Result<(), ExecuteError> {
+    fn take(&mut self, _lane: usize, batch: ScanBatch) -> Result<(), ExecuteError> {
         let Some(keys) = Keys::new(&batch) else { return Ok(()) };
         for row in 0..batch.rows {
             if batch.selection.as_ref().is_some_and(|selection| !selection.value(row)) {

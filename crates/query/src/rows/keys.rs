@@ -112,7 +112,7 @@ impl Finder<'_> {
                 best: Best::new(self.query, self.best.count),
             })
         };
-        for part in read_all(self.pool, morsels, self.control, consumer)? {
+        for part in read_all(self.pool, vec![morsels], self.control, consumer)? {
             part.best.kept.into_iter().for_each(|ranked| self.best.offer(ranked.key));
         }
         Ok(())
@@ -183,7 +183,7 @@ struct KeyReader {
 }
 
 impl Consumer for KeyReader {
-    fn take(&mut self, batch: ScanBatch) -> Result<(), ExecuteError> {
+    fn take(&mut self, _lane: usize, batch: ScanBatch) -> Result<(), ExecuteError> {
         let columns = &self.columns;
         let passed = (!self.evaluator.filter().is_all()).then(|| {
             self.evaluator.evaluate(batch.rows, &mut |reference| {

@@ -12,7 +12,12 @@ use crate::questions::{DAY, START};
 
 fn small(memory_bytes_max: usize) -> Executor {
     let query_memory_bytes_max = memory_bytes_max;
-    Executor::new(ExecutorConfig { threads: 2, memory_bytes_max, query_memory_bytes_max })
+    Executor::new(ExecutorConfig {
+        threads: 2,
+        memory_bytes_max,
+        query_memory_bytes_max,
+        ..ExecutorConfig::default()
+    })
 }
 
 #[test]

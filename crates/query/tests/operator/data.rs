@@ -1,6 +1,8 @@
 //! Plain rows of a dataset with a column of every kind, and the same rows as chunks of a store.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::builder::{ListBuilder, MapBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
@@ -13,6 +15,8 @@ use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{
     Column, ColumnId, ColumnRef, ColumnType, Dataset, DatasetDefinition, DatasetId, Retention,
 };
+use tidewater_store::disk::FakeDisk;
+use tidewater_store::segment::{FOOTER_BYTES_MAX, Segment, SegmentFiles, SegmentId, write_segments};
 use tidewater_store::{Chunk, DatasetView, Lsn, Run, Unit};
 
 pub const TIME: ColumnId = ColumnId(0);
@@ -83,16 +87,37 @@ pub fn plan_key() -> ColumnRef {
 
 /// The rows as chunks of at most `chunk_rows`, a record of the log per three rows, some of another project between them.
 pub fn view(rows: &[Row], chunk_rows: usize, dataset: &Arc<Dataset>) -> DatasetView {
+    let units = chunks(rows, chunk_rows).into_iter().map(Unit::Chunk).collect();
+    DatasetView::of_units(DATASET, Arc::clone(dataset), units, Vec::new())
+}
+
+/// The dataset's identity in the store.
+pub const DATASET: DatasetId = DatasetId(1);
+
+/// The rows as chunks alone.
+pub fn chunks(rows: &[Row], chunk_rows: usize) -> Vec<Arc<Chunk>> {
     let mut lsn = 0;
-    let units = rows
-        .chunks(chunk_rows.max(1))
+    rows.chunks(chunk_rows.max(1))
         .enumerate()
         .map(|(index, rows)| {
             let runs = runs(rows, &mut lsn);
-            Unit::Chunk(Arc::new(Chunk::new(batch(rows, index % 2 == 0), runs)))
+            Arc::new(Chunk::new(batch(rows, index % 2 == 0), runs))
         })
-        .collect();
-    DatasetView::of_units(DatasetId(1), Arc::clone(dataset), units, Vec::new())
+        .collect()
+}
+
+/// The rows as segments on a disk in memory, one or more a day.
+pub fn segments(rows: &[Row], dataset: &Arc<Dataset>) -> Vec<Unit> {
+    static FILES: OnceLock<Arc<SegmentFiles>> = OnceLock::new();
+    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    let files = FILES.get_or_init(|| {
+        SegmentFiles::new(Arc::new(FakeDisk::new()), PathBuf::from("data"), FOOTER_BYTES_MAX)
+    });
+    let next_id = || SegmentId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+    let metas = write_segments(files, DATASET, dataset, &chunks(rows, usize::MAX), &[], &next_id);
+    let metas = metas.expect("a disk in memory takes everything");
+    let open = |meta| Unit::Segment(Segment::open(files, dataset, meta).expect("it was just written"));
+    metas.into_iter().map(open).collect()
 }
 
 fn runs(rows: &[Row], lsn: &mut i64) -> Vec<Run> {

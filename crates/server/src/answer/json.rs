@@ -101,6 +101,7 @@ fn explained(explain: &Explain) -> Value {
     json!({
         "units": explain.units,
         "units_skipped": explain.units_skipped,
+        "pieces": explain.pieces,
         "morsels": explain.morsels,
         "columns": explain.columns,
         "measures": explain.measures,
