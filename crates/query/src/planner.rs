@@ -2,7 +2,7 @@
 //!
 //! `facts` is what is known before anything is read, `piece` what is decided. `serve` says which measures a section can give,
 //! `cells` at which instants, `cost` at what price; `choose` finds the cheapest sources of a set of measures, `unit` the sets;
-//! `coverage` refuses what has expired. Not here: reading any of it (`execution`), which units a snapshot has (`store`), and what
+//! `coverage` refuses what has expired, and `range` puts all of it together. Not here: reading any of it (`execution`), which units a snapshot has (`store`), and what
 //! a section holds (`aggregate`).
 
 mod cells;
@@ -11,6 +11,7 @@ mod cost;
 mod coverage;
 mod facts;
 mod piece;
+mod range;
 mod serve;
 mod unit;
 
@@ -20,4 +21,5 @@ mod tests;
 pub use coverage::Coverage;
 pub use facts::{Ages, Question, RawFacts, SectionFacts, SectionSchema, UnitFacts, Wanted};
 pub use piece::{Gap, Piece, PieceMeasure, Source, SourceSummary, UnitPlan};
+pub use range::{NotCovered, RangePlan};
 pub use unit::Planner;

@@ -350,4 +350,44 @@ proptest! {
             }
         }
     }
+
+    /// What is cut off could not be answered, and what is left is answered; the start named in a refusal is a usable one.
+    #[test]
+    fn a_range_is_cut_where_it_can_be_answered_from(case in case(), lost in prop::option::weighted(0.2, offset(60))) {
+        let declared: Vec<SectionSchema> =
+            case.unit.sections.iter().map(|section| (*section.schema).clone()).collect();
+        let coverage = Coverage {
+            declared: &declared,
+            ages: case.ages,
+            first_row_us: Some(case.unit.min_us),
+            lost_until_us: lost.map(|lost| case.unit.min_us + lost),
+        };
+        let units = [case.unit.clone()];
+        let whole = RangePlan::new(&case.question, &units, &coverage, false);
+        match RangePlan::new(&case.question, &units, &coverage, true) {
+            Ok(plan) => {
+                prop_assert_eq!(whole.is_ok(), plan.from_us == case.question.from_us);
+                let is_empty = plan.from_us == case.question.to_us;
+                let is_after = coverage.lost_until_us.is_none_or(|lost| lost < plan.from_us);
+                prop_assert!(is_after || is_empty, "rows of it are gone");
+                let rest = Case {
+                    question: Question { from_us: plan.from_us, ..case.question.clone() },
+                    ..case.clone()
+                };
+                for at in rest.instants() {
+                    for (measure, wanted) in case.question.measures.iter().enumerate() {
+                        rest.check_row(&plan.units[0], at, measure, wanted);
+                    }
+                }
+            }
+            Err(_) => prop_assert!(false, "there is always an empty rest"),
+        }
+        if let Err(refused) = whole {
+            prop_assert!(refused.from_us > case.question.from_us && refused.from_us % HOUR == 0);
+            let later = Question { from_us: refused.from_us, ..case.question.clone() };
+            if refused.from_us < later.to_us && case.unit.raw.is_some() {
+                prop_assert!(RangePlan::new(&later, &units, &coverage, false).is_ok(), "refused again");
+            }
+        }
+    }
 }
