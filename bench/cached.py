@@ -40,6 +40,7 @@ def cached_http(bench):
         figures["peak_rss_bytes"] = running.peak_rss_bytes()
     rate = lambda name: statistics.median(run["requests"] / run["seconds"] for run in figures[name])
     figures |= {"ours_per_s": rate("ours"), "bare_per_s": rate("bare"), "share": rate("ours") / rate("bare")}
+    figures["errors"] = sum(run["errors"] for run in figures["ours"] + figures["bare"])
     bench.record("cached_http", figures)
 
 
@@ -85,10 +86,7 @@ def wrk(bench, url):
         ["wrk", *map(str, load), f"{url}/api/v1/query"], check=True, stdout=subprocess.PIPE,
         env={**os.environ, "BENCH_BODY": bench.path("cached-question.json"), "BENCH_KEY": ADMIN_KEY},
     )
-    totals = json.loads(done.stdout.splitlines()[-1])
-    if totals["errors"]:
-        raise RuntimeError(f"wrk met {totals['errors']} errors at {url}")
-    return totals
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def dashboards(bench):

@@ -145,21 +145,24 @@ def cost_lines(results, line):
     if cost:
         about = f"{cost['plain_rows_per_s'] / 1e3:,.0f}k without; ≤ {COST_MAX:.0%} less"
         name = "ingest with roll-ups, rows/s sealed"
-        rate, less = f"{cost['rollups_rows_per_s'] / 1e3:,.0f}k", f"-{cost['cost']:.1%}"
-        yield line(name, rate, ratio=less, target=about, met=cost["cost"] <= COST_MAX)
+        rate, less = f"{cost['rollups_rows_per_s'] / 1e3:,.0f}k", f"{-cost['cost']:+.1%}"
         share = cost["sidecar_share"]
         # Without any roll-up on disk there is nothing to judge.
-        met = share <= SIDECAR_SHARE_MAX if share else None
-        yield line("roll-ups' share of raw bytes", f"{share:.1%}", target=f"≤ {SIDECAR_SHARE_MAX:.0%}", met=met)
+        judged = lambda met: met if share else None
+        yield line(name, rate, ratio=less, target=about, met=judged(cost["cost"] <= COST_MAX))
+        about = f"≤ {SIDECAR_SHARE_MAX:.0%}"
+        yield line("roll-ups' share of raw bytes", f"{share:.1%}", target=about, met=judged(share <= SIDECAR_SHARE_MAX))
 
 
 def cache_lines(results, line):
     cached = results.get("cached_http")
     if cached:
         about = f"bare handler {cached['bare_per_s']:,.0f}, X-Cache {cached['x_cache']}; ≥ {CACHED_SHARE_MIN}"
+        if cached["errors"]:
+            about = f"{cached['errors']} errors; " + about
         share = cached["share"]
-        ours = f"{cached['ours_per_s']:,.0f}"
-        yield line("cached reads over HTTP, requests/s", ours, ratio=f"{share:.2f}", target=about, met=share >= CACHED_SHARE_MIN)
+        met = share >= CACHED_SHARE_MIN and not cached["errors"]
+        yield line("cached reads over HTTP, requests/s", f"{cached['ours_per_s']:,.0f}", ratio=f"{share:.2f}", target=about, met=met)
     mixed = results.get("dashboards")
     if mixed:
         about = f"{mixed['asks_per_s']:,.0f} asks/s, p99 {ms(mixed['latency']['p99_ms'])}; ≥ {HIT_SHARE_MIN:.0%}"

@@ -12,7 +12,7 @@ import urllib.request
 # Only ever used on a loopback port of the benchmark's own server.
 ADMIN_KEY = "tidewater-bench-admin-key-0123456789abcdef"
 # How the files end that hold the roll-ups of a segment.
-SIDECAR_SUFFIX = ".rollups"
+SIDECAR_SUFFIX = ".rollup"
 READY_WITHIN_S = 120
 STOP_WITHIN_S = 120
 

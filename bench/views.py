@@ -9,7 +9,9 @@ is asked of the coarsest table that answers it. Knows no question.
 CLEAN_UP_SOON = (
     "old_parts_lifetime = 1, cleanup_delay_period = 1, max_cleanup_delay_period = 1, cleanup_delay_period_random_add = 0"
 )
-# quantileTDigest is the quickest to merge of ClickHouse's quantile states here, and the smallest.
+# Measured on four million rows: quantileTDigest merges as fast as quantile and faster than quantileDD, quantileGK and
+# quantileBFloat16 (quantileTiming is faster and knows whole milliseconds only); uniqCombined merges three times as fast as
+# uniq, and 14 bits are the precision of Tidewater's sketch.
 MODELS = (
     "provider, model, status, count() AS calls, sum(cost_usd) AS cost, sum(duration_ms) AS duration, "
     "countIf(status <> 'ok') AS errors, quantileTDigestState(0.95)(duration_ms) AS p95"
@@ -35,8 +37,8 @@ TABLES = {
         "toStartOfDay(ts)",
         "",
         """
-    users AggregateFunction(uniq, String)""",
-        'uniqState("user") AS users',
+    users AggregateFunction(uniqCombined(14), String)""",
+        'uniqCombinedState(14)("user") AS users',
     ),
 }
 
