@@ -1,95 +1,57 @@
 //! Questions: from a request to a page of its answer.
 //!
-//! A question takes a snapshot, is resolved against it, waits for one of a few places, runs on a blocking thread (which in
-//! turn uses the executor's own pool) and is cancelled when its caller goes away. Not here: how it is computed (`query`).
+//! A question takes a snapshot and is resolved against it. Where an answer that may be shared is there or on its way
+//! (`answers`), it is that one; else it waits for one of a few places, runs on a blocking thread (which in turn uses the
+//! executor's own pool) and is cancelled when its last caller goes away. Not here: how it is computed (`query`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tidewater_model::names::{ProjectName, excerpt, suggest};
 use tidewater_model::query::{Query, QueryRequest, ResolveContext, resolve};
 use tidewater_model::schema::Dataset;
 use tidewater_model::time::Timestamp;
-use tidewater_query::{CancelToken, Control, ExecuteError};
+use tidewater_query::Control;
 use tidewater_store::{DatasetView, Lsn, Snapshot, Version};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::answers::{Kept, Lease, Moment, QuestionKey, Subject, holds_until};
 use crate::cursors::{Cursors, Found, Pinned};
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
-use crate::page::{AnswerFacts, PageRows, QueryReply};
-use crate::running::RunningGuard;
+use crate::page::{AnswerFacts, CacheUse, PageRows, QueryReply};
 use crate::token;
 
-/// Seconds after which a full queue of questions may have room.
-const RETRY_AFTER_S: u64 = 1;
 /// How often `min_version` is looked at while waiting: well below the few milli-seconds of a group commit.
 const VERSION_POLL: Duration = Duration::from_millis(2);
 
-/// Places for running questions, and a bounded queue before them.
-pub(crate) struct Admission {
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    waiting_max: usize,
-}
-
-impl Admission {
-    pub fn new(running_max: usize, waiting_max: usize) -> Self {
-        Admission {
-            places: Arc::new(Semaphore::new(running_max.max(1))),
-            waiting: AtomicUsize::new(0),
-            waiting_max,
-        }
-    }
-
-    async fn enter(&self, deadline: Instant) -> EngineResult<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
-        }
-        let _waiting = Waiting::enter(self)?;
-        let acquire = Arc::clone(&self.places).acquire_owned();
-        match tokio::time::timeout_at(deadline.into(), acquire).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_closed)) => Err(EngineError::ShuttingDown),
-            Err(_elapsed) => Err(ExecuteError::Deadline.into()),
-        }
-    }
-
-    pub fn close(&self) {
-        self.places.close();
-    }
-}
-
-/// One place in the queue, given back when the caller leaves it in any way.
-struct Waiting<'a>(&'a Admission);
-
-impl<'a> Waiting<'a> {
-    fn enter(admission: &'a Admission) -> EngineResult<Self> {
-        if admission.waiting.fetch_add(1, Ordering::Relaxed) >= admission.waiting_max {
-            admission.waiting.fetch_sub(1, Ordering::Relaxed);
-            let what = "too many questions are waiting";
-            return Err(EngineError::Overloaded { what, retry_after_s: RETRY_AFTER_S });
-        }
-        Ok(Waiting(admission))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
+/// A question that is ready to be computed from its snapshot.
+pub(crate) struct Question {
+    pub request: QueryRequest,
+    pub key: QuestionKey,
+    pub subject: Subject,
+    pub view: DatasetView,
+    pub snapshot: Arc<Snapshot>,
+    pub moment: Moment,
+    /// The answer must include it.
+    pub min_lsn: Lsn,
+    /// When it came.
+    pub arrived: Instant,
 }
 
 impl Engine {
     /// Answers a question about a project's rows.
     pub async fn query(&self, request: QueryRequest, project: ProjectName) -> EngineResult<QueryReply> {
-        let started = Instant::now();
-        if let Some(version) = &request.min_version {
-            self.wait_for_version(version).await?;
+        let arrived = Instant::now();
+        let min_lsn = self.min_lsn(&request).await?;
+        if let Some(cursor) = &request.cursor {
+            let binding = binding(&request, &project);
+            return self.continue_cursor(cursor.clone(), binding, request, arrived).await;
         }
+        let moment = self.answers.moment();
         let snapshot = self.store.snapshot();
-        self.query_snapshot(request, project, &snapshot, started).await
+        let question = Arc::new(self.pose(request, &project, &snapshot, (moment, min_lsn, arrived))?);
+        let (kept, cache) = self.answer(&question).await?;
+        Ok(self.reply(&question.request, &kept, cache))
     }
 
     /// Answers questions from one snapshot, in order. A bad question does not spoil the others.
@@ -97,73 +59,220 @@ impl Engine {
         &self,
         requests: Vec<(QueryRequest, ProjectName)>,
     ) -> Vec<EngineResult<QueryReply>> {
-        let mut unreached = Vec::with_capacity(requests.len());
+        let arrived = Instant::now();
+        let mut reached = Vec::with_capacity(requests.len());
         for (request, _) in &requests {
-            unreached.push(match &request.min_version {
-                Some(version) => self.wait_for_version(version).await.err(),
-                None => None,
-            });
+            reached.push(self.min_lsn(request).await);
         }
+        let moment = self.answers.moment();
         let snapshot = self.store.snapshot();
         let mut replies = Vec::with_capacity(requests.len());
-        for ((request, project), unreached) in requests.into_iter().zip(unreached) {
-            replies.push(match unreached {
-                Some(error) => Err(error),
-                None => self.query_snapshot(request, project, &snapshot, Instant::now()).await,
-            });
+        for ((request, project), min_lsn) in requests.into_iter().zip(reached) {
+            let reply = match min_lsn {
+                Ok(_) if request.cursor.is_some() => {
+                    let (cursor, binding) = (request.cursor.clone(), binding(&request, &project));
+                    self.continue_cursor(cursor.unwrap_or_default(), binding, request, arrived).await
+                }
+                Ok(min_lsn) => {
+                    let asked = (moment, min_lsn, arrived);
+                    match self.pose(request, &project, &snapshot, asked) {
+                        Ok(question) => self.answer_of_snapshot(question).await,
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            replies.push(reply);
         }
         replies
     }
 
-    async fn query_snapshot(
+    /// Gives a question its meaning over a snapshot.
+    fn pose(
         &self,
         request: QueryRequest,
-        project: ProjectName,
+        project: &ProjectName,
         snapshot: &Arc<Snapshot>,
-        started: Instant,
-    ) -> EngineResult<QueryReply> {
-        let binding = binding(&request, &project);
-        if let Some(cursor) = &request.cursor {
-            return self.continue_cursor(cursor.clone(), binding, request, started).await;
-        }
+        (moment, min_lsn, arrived): (Moment, Lsn, Instant),
+    ) -> EngineResult<Question> {
         let view = self.view(snapshot, &request.dataset)?;
-        let query = Arc::new(self.resolve(&request, &project, &view)?);
-        let pinned_version = snapshot.data_version(&project, view.id);
-        let as_of = snapshot.as_of();
-        let (offset, limit) = (query.offset, query.limit);
-        let engine = self.clone();
-        let task = {
-            let query = Arc::clone(&query);
-            move |control: Control| -> EngineResult<(PageRows, Arc<AnswerFacts>, Option<String>)> {
-                let answer = Arc::new(engine.executor.execute(&query, &view, &control)?);
-                let facts = Arc::new(AnswerFacts::of(&answer));
-                let page = PageRows::of(&answer, offset, limit);
-                let next = offset + page.rows.len() as u64;
-                let mut next_cursor = None;
-                if next < facts.total_rows && !page.rows.is_empty() {
-                    let pinned = Pinned {
-                        facts: Arc::clone(&facts),
-                        query: Arc::clone(&query),
-                        version: pinned_version,
-                        as_of,
-                    };
-                    let id = engine.cursors.pin(answer, pinned)?;
-                    next_cursor = Some(Cursors::token(id, next, binding));
-                }
-                Ok((page, facts, next_cursor))
-            }
+        let query = Arc::new(self.resolve(&request, project, &view)?);
+        let (key, meaning) = QuestionKey::of(&request, &query, view.id);
+        let until = holds_until(&query, |later| {
+            let later = self.resolve_at(&request, project, &view, later);
+            later.is_ok_and(|later| QuestionKey::of(&request, &later, view.id).1 == meaning)
+        });
+        let subject = Subject::new(snapshot, &view, query, meaning, moment, until);
+        Ok(Question { request, key, subject, view, snapshot: Arc::clone(snapshot), moment, min_lsn, arrived })
+    }
+
+    /// An answer that may be shared, from the cache, from a computation that is on its way, or from one of its own.
+    async fn answer(&self, question: &Arc<Question>) -> EngineResult<(Arc<Kept>, CacheUse)> {
+        let Some(staleness_us) = self.staleness_us(&question.request) else {
+            self.answers.missed();
+            let kept = Arc::new(self.compute(question).await?);
+            self.keep(question, &kept);
+            return Ok((Arc::clone(&kept), kept.computed));
         };
-        let (page, facts, next_cursor) = self.run(&project, &query.dataset.name, task).await?;
-        Ok(QueryReply {
-            page,
+        if let Some(kept) = self.kept(question, staleness_us) {
+            return Ok((kept, CacheUse::Hit));
+        }
+        let admits = |subject: &Subject| self.may_have(subject, question, staleness_us);
+        let start = || {
+            let (engine, question) = (self.clone(), Arc::clone(question));
+            let facts = question.subject.clone();
+            let computation = async move {
+                let kept = Arc::new(engine.compute(&question).await?);
+                engine.keep(&question, &kept);
+                Ok(kept)
+            };
+            (facts, computation)
+        };
+        let (waiter, is_shared) = self.answers.flights.join_or_start(&question.key, admits, start);
+        let kept = waiter.await?;
+        self.answers.computed(is_shared);
+        let cache = if is_shared { CacheUse::Hit } else { kept.computed };
+        Ok((kept, cache))
+    }
+
+    /// The answer of exactly the question's snapshot.
+    async fn answer_of_snapshot(&self, question: Question) -> EngineResult<QueryReply> {
+        let is_shared = self.staleness_us(&question.request).is_some();
+        if let Some(kept) = self.kept(&question, 0).filter(|_| is_shared) {
+            return Ok(self.reply(&question.request, &kept, CacheUse::Hit));
+        }
+        self.answers.missed();
+        let question = Arc::new(question);
+        let kept = Arc::new(self.compute(&question).await?);
+        self.keep(&question, &kept);
+        Ok(self.reply(&question.request, &kept, kept.computed))
+    }
+
+    /// How old a shared answer may be; `None` where the caller wants a computation of its own.
+    fn staleness_us(&self, request: &QueryRequest) -> Option<u64> {
+        match request.max_staleness_ms {
+            _ if request.include.explain => None,
+            Some(0) => None,
+            Some(ms) => Some(ms.saturating_mul(1_000)),
+            None => Some(self.answers.tick_us()),
+        }
+    }
+
+    /// A kept answer that the caller may have.
+    fn kept(&self, question: &Question, staleness_us: u64) -> Option<Arc<Kept>> {
+        let kept = self.answers.cache.get(&question.key)?;
+        let serves = self.may_have(&kept.subject, question, staleness_us)
+            && kept.cursor.is_none_or(|(id, _)| self.cursors.keep(id));
+        serves.then(|| self.answers.hit()).map(|()| kept)
+    }
+
+    /// Whether an answer to `subject` is one to `question`: shared within a tick, or of the same rows with the same meaning.
+    fn may_have(&self, subject: &Subject, question: &Question, staleness_us: u64) -> bool {
+        let (known, own) = (&subject.currency, &question.subject);
+        if known.is_fresh(question.moment, staleness_us) && known.includes(question.min_lsn) {
+            return true;
+        }
+        if !known.is_of(&question.snapshot) {
+            return false;
+        }
+        if !known.holds_at(own.query.now) {
+            if !subject.means_the_same(own) {
+                return false;
+            }
+            known.prolong(own.holds_until);
+        }
+        known.confirm(question.moment, question.snapshot.version().lsn);
+        true
+    }
+
+    /// Whether a written reply may be sent to someone who sent the same bytes. One look at the clock within a tick; past it one
+    /// look at the rows' version.
+    pub fn still_answers(&self, lease: &Lease) -> bool {
+        let moment = self.answers.moment();
+        let currency = &lease.currency;
+        let serves = currency.is_fresh(moment, lease.staleness_us) || {
+            let snapshot = self.store.snapshot();
+            let holds = currency.holds_at(self.now()) && currency.is_of(&snapshot);
+            if holds {
+                currency.confirm(moment, snapshot.version().lsn);
+            }
+            holds
+        };
+        let serves = serves && lease.cursor.is_none_or(|id| self.cursors.keep(id));
+        if serves {
+            self.answers.hit();
+        }
+        serves
+    }
+
+    /// Computes an answer from the question's snapshot.
+    async fn compute(&self, question: &Arc<Question>) -> EngineResult<Kept> {
+        let (engine, asked) = (self.clone(), Arc::clone(question));
+        let task = move |control: Control| engine.compute_now(&asked, &control);
+        let query = &question.subject.query;
+        self.run(&query.project, &query.dataset.name, task).await
+    }
+
+    fn compute_now(&self, question: &Question, control: &Control) -> EngineResult<Kept> {
+        let query = &question.subject.query;
+        let answer = Arc::new(self.executor.execute(query, &question.view, control)?);
+        let facts = Arc::new(AnswerFacts::of(&answer));
+        let page = PageRows::of(&answer, query.offset, query.limit);
+        let next = query.offset + page.rows.len() as u64;
+        let (version, as_of) = (question.subject.currency.version(), question.snapshot.as_of());
+        let mut cursor = None;
+        if next < facts.total_rows && !page.rows.is_empty() {
+            let pinned = Pinned { facts: Arc::clone(&facts), query: Arc::clone(query), version, as_of };
+            cursor = Some((self.cursors.pin(answer, pinned)?, next));
+        }
+        Ok(Kept {
+            subject: question.subject.clone(),
+            page: Arc::new(page),
             facts,
-            request,
-            query,
-            version: pinned_version,
             as_of,
-            next_cursor,
-            elapsed: started.elapsed(),
+            cursor,
+            elapsed: question.arrived.elapsed(),
+            computed: CacheUse::Miss,
         })
+    }
+
+    /// Keeps an answer for those who ask the same. One with a plan is about its own run.
+    fn keep(&self, question: &Question, kept: &Arc<Kept>) {
+        if question.request.include.explain {
+            return;
+        }
+        let bytes = |kept: &Kept| (kept.memory_bytes() + question.key.memory_bytes()) as u64;
+        let replaced = self.answers.cache.insert(question.key.clone(), Arc::clone(kept), bytes(kept));
+        if let Some(earlier) = replaced.filter(|earlier| !Arc::ptr_eq(earlier, kept))
+            && !kept.subject.currency.supersede(&earlier.subject.currency)
+        {
+            // A slow computation ended after a later one.
+            let bytes = bytes(&earlier);
+            self.answers.cache.insert(question.key.clone(), earlier, bytes);
+        }
+    }
+
+    fn reply(&self, request: &QueryRequest, kept: &Kept, cache: CacheUse) -> QueryReply {
+        let query = &kept.subject.query;
+        let lease = self.staleness_us(request).map(|staleness_us| Lease {
+            currency: Arc::clone(&kept.subject.currency),
+            staleness_us,
+            cursor: kept.cursor.map(|(id, _)| id),
+        });
+        QueryReply {
+            page: Arc::clone(&kept.page),
+            facts: Arc::clone(&kept.facts),
+            query: Arc::clone(query),
+            version: kept.subject.currency.version(),
+            as_of: kept.as_of,
+            next_cursor: kept
+                .cursor
+                .map(|(id, next)| Cursors::token(id, next, binding(request, &query.project))),
+            request: request.clone(),
+            elapsed: kept.elapsed,
+            cache,
+            lease,
+        }
     }
 
     async fn continue_cursor(
@@ -189,7 +298,7 @@ impl Engine {
         let next_cursor = (next < pinned.facts.total_rows && !page.rows.is_empty())
             .then(|| Cursors::token(id, next, binding));
         Ok(QueryReply {
-            page,
+            page: Arc::new(page),
             facts: pinned.facts,
             request,
             query: pinned.query,
@@ -197,30 +306,18 @@ impl Engine {
             as_of: pinned.as_of,
             next_cursor,
             elapsed: started.elapsed(),
+            // The answer was there; only the page was cut.
+            cache: CacheUse::Hit,
+            lease: None,
         })
     }
 
-    /// Runs a computation on a blocking thread: registered, bounded in number and time, and cancelled when the returned
-    /// future is dropped.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        project: &ProjectName,
-        dataset: &str,
-        task: impl FnOnce(Control) -> EngineResult<T> + Send + 'static,
-    ) -> EngineResult<T> {
-        let deadline = Instant::now() + self.config.query_timeout;
-        let cancel = CancelToken::default();
-        let guard: RunningGuard = self.running.enter(project, dataset, self.now(), cancel.clone());
-        let place = self.admission.enter(deadline).await?;
-        let control = Control { deadline: Some(deadline), cancel, ..Control::default() };
-        let done = tokio::task::spawn_blocking(move || {
-            // The place is given back when the computation has really ended, not when its caller left.
-            let _place = place;
-            task(control)
-        });
-        let result = done.await.map_err(|_| EngineError::Panicked)?;
-        drop(guard);
-        result
+    /// Waits for the version the question asks for.
+    async fn min_lsn(&self, request: &QueryRequest) -> EngineResult<Lsn> {
+        match &request.min_version {
+            Some(version) => self.wait_for_version(version).await,
+            None => Ok(Lsn(0)),
+        }
     }
 
     /// A dataset in a snapshot.
@@ -240,18 +337,29 @@ impl Engine {
         project: &ProjectName,
         view: &DatasetView,
     ) -> EngineResult<Query> {
+        self.resolve_at(request, project, view, self.now())
+    }
+
+    /// A question's meaning at an instant.
+    pub(crate) fn resolve_at(
+        &self,
+        request: &QueryRequest,
+        project: &ProjectName,
+        view: &DatasetView,
+        now: Timestamp,
+    ) -> EngineResult<Query> {
         let first_row = || view.time_span(project).map(|(first, _)| first);
         let context = ResolveContext {
             dataset: Arc::<Dataset>::clone(&view.dataset),
             project: project.clone(),
-            now: self.now(),
+            now,
             first_row: &first_row,
         };
         Ok(resolve(request, &context)?)
     }
 
     /// Waits until the store has reached a version of an earlier reply.
-    async fn wait_for_version(&self, text: &str) -> EngineResult<()> {
+    async fn wait_for_version(&self, text: &str) -> EngineResult<Lsn> {
         let wanted = self.parse_version(text, "min_version")?;
         let deadline = Instant::now() + self.config.version_wait;
         while self.store.snapshot().version().lsn < wanted {
@@ -260,7 +368,7 @@ impl Engine {
             }
             tokio::time::sleep(VERSION_POLL).await;
         }
-        Ok(())
+        Ok(wanted)
     }
 
     /// Reads a version of this store.

@@ -26,6 +26,11 @@ pub struct EngineConfig {
     pub query_timeout: Duration,
     /// Longest wait for `min_version` (1 s, API.md).
     pub version_wait: Duration,
+    /// Bytes of answers kept for those who ask the same again (12 MiB; the server keeps as much of them in written form).
+    pub answers_bytes_max: u64,
+    /// How old a shared answer may be where the question does not say (100 ms): a wall of screens costs one computation each
+    /// time, and nobody sees it.
+    pub tick: Duration,
     /// Bytes of pinned answers held in memory for cursors (24 MiB); older ones are spilled to disk.
     pub cursor_bytes_max: u64,
     /// Bytes of pinned answers spilled to disk (1 GiB); past it the oldest go before their time.
@@ -51,6 +56,8 @@ impl EngineConfig {
             queries_waiting_max: 256,
             query_timeout: Duration::from_secs(30),
             version_wait: Duration::from_secs(1),
+            answers_bytes_max: 12 << 20,
+            tick: Duration::from_millis(100),
             cursor_bytes_max: 24 << 20,
             cursor_spill_bytes_max: 1 << 30,
             cursor_ttl: Duration::from_secs(90),

@@ -158,6 +158,17 @@ impl Cursors {
         Ok((position.id, Found { pinned: entry.pinned.clone(), rows: entry.rows.clone() }))
     }
 
+    /// Keeps an answer for as long again, for another caller that gets its first page; false where it is gone.
+    pub fn keep(&self, id: u64) -> bool {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(&id) else { return false };
+        let is_kept = entry.last_used.elapsed() < self.ttl && !self.holds_deleted_rows(&entry.pinned);
+        if is_kept {
+            entry.last_used = Instant::now();
+        }
+        is_kept
+    }
+
     /// Notes a delete: from now on no page is cut from an answer of an earlier state of those rows.
     pub fn deleted(&self, project: ProjectName, dataset: String, version: Version) {
         let mut deletes = self.deletes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -46,6 +46,7 @@ impl Engine {
         let from_us = range.from.0;
         self.store.delete(Delete { dataset, project: project.clone(), from_us, to_us, filter, done: reply });
         let receipt = receipt.await.map_err(|_| EngineError::ShuttingDown)??;
+        self.answers.changed();
         self.cursors.deleted(project.clone(), rows.dataset.clone(), receipt.version);
         let job = Job {
             id: Jobs::next_id(created_at)?,

@@ -9,7 +9,8 @@ use tidewater_query::Executor;
 use tidewater_store::{Clock, DatasetView, Store};
 use tokio::sync::Semaphore;
 
-use crate::ask::Admission;
+use crate::admission::Admission;
+use crate::answers::{AnswerStats, Answers};
 use crate::config::EngineConfig;
 use crate::counters::Counters;
 use crate::cursors::Cursors;
@@ -39,6 +40,7 @@ pub struct Shared {
     pub(crate) keys: Keys,
     pub(crate) jobs: Jobs,
     pub(crate) cursors: Cursors,
+    pub(crate) answers: Answers,
     pub(crate) running: Arc<Running>,
     pub(crate) admission: Admission,
     pub(crate) decoders: Arc<Semaphore>,
@@ -77,6 +79,7 @@ impl Engine {
             keys: Keys::open(store.clone())?,
             jobs: Jobs::open(store.clone())?,
             cursors,
+            answers: Answers::new(config.answers_bytes_max, config.tick),
             running: Arc::default(),
             admission: Admission::new(config.queries_running_max, config.queries_waiting_max),
             decoders: Arc::new(Semaphore::new(config.decoders_max.max(1))),
@@ -145,6 +148,11 @@ impl Engine {
         self.cursors.usage()
     }
 
+    /// What the answer cache has done.
+    pub fn answer_stats(&self) -> AnswerStats {
+        self.answers.stats()
+    }
+
     /// The latest refused rows, newest first, of one project or of all.
     pub fn rejects(&self, project: Option<&ProjectName>, limit: usize) -> Vec<Reject> {
         self.rejects.latest(project, limit)
@@ -185,15 +193,25 @@ impl Engine {
         definition: DatasetDefinition,
     ) -> EngineResult<(Arc<Dataset>, bool)> {
         let is_new = self.store.dataset(&name).is_none();
-        let (_, dataset) =
-            self.blocking(move |engine| Ok(engine.store.put_dataset(&name, definition)?)).await?;
+        let (_, dataset) = self
+            .blocking(move |engine| {
+                let put = engine.store.put_dataset(&name, definition)?;
+                engine.answers.changed();
+                Ok(put)
+            })
+            .await?;
         Ok((dataset, is_new))
     }
 
     /// Drops a dataset with all its rows.
     pub async fn drop_dataset(&self, name: String) -> EngineResult<()> {
         self.dataset(&name)?;
-        self.blocking(move |engine| Ok(engine.store.drop_dataset(&name)?)).await.map(|_was_there| ())
+        self.blocking(move |engine| {
+            engine.store.drop_dataset(&name)?;
+            engine.answers.changed();
+            Ok(())
+        })
+        .await
     }
 
     /// Rows of each dataset, of one project or of all, deleted ones that are not yet rewritten out included.

@@ -103,6 +103,9 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// The computation that several callers waited for failed.
+    #[error(transparent)]
+    Shared(std::sync::Arc<EngineError>),
     /// The server is stopping.
     #[error("the server is shutting down")]
     ShuttingDown,

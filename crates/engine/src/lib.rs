@@ -3,6 +3,8 @@
 //! It bounds what requests may hold and wait for, and puts synchronous work where it may block. It is not: HTTP or the JSON of
 //! replies (`server`), reading of bodies (`decode`), computation (`query`), files (`store`).
 
+mod admission;
+mod answers;
 mod ask;
 mod config;
 mod counters;
@@ -26,6 +28,7 @@ mod token;
 
 use tidewater_model::names::ProjectName;
 
+pub use answers::{AnswerCache, AnswerStats, Lease};
 pub use config::EngineConfig;
 pub use counters::Counters;
 pub use engine::Engine;
@@ -34,7 +37,7 @@ pub use in_flight::Permit;
 pub use ingest::{IngestReply, IngestRequest, RowFault};
 pub use jobs::Job;
 pub use keys::{ApiKey, Grant, KEY_NAME_BYTES_MAX, Keys, NewKey, Refusal, Scope};
-pub use page::{AnswerFacts, PageRows, QueryReply};
+pub use page::{AnswerFacts, CacheUse, PageRows, QueryReply};
 pub use ready::Part;
 pub use rejects::Reject;
 pub use rows::{RowFilter, RowsReply, RowsRequest};

@@ -10,6 +10,8 @@ use tidewater_model::time::Timestamp;
 use tidewater_query::{Answer, AnswerRow, Cell, Explain, MetricQuality};
 use tidewater_store::Version;
 
+use crate::answers::Lease;
+
 /// What holds for every page of one answer.
 #[derive(Clone, Debug)]
 pub struct AnswerFacts {
@@ -59,13 +61,61 @@ impl PageRows {
     pub(crate) fn of(answer: &Answer, offset: u64, limit: u32) -> Self {
         PageRows { rows: answer.page(offset, limit), comparison: answer.comparison(offset, limit) }
     }
+
+    /// Bytes it holds, where no two cells share a text.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let rows = self.rows.iter().chain(self.comparison.iter().flatten());
+        rows.map(|row| {
+            let cells = || row.dimensions.iter().chain(&row.metrics);
+            size_of::<AnswerRow>() + cells().map(cell_bytes).sum::<usize>()
+        })
+        .sum()
+    }
+}
+
+fn cell_bytes(cell: &Cell) -> usize {
+    /// The counts before a shared text.
+    const COUNTS_BYTES: usize = 16;
+    let text = |text: &Arc<str>| text.len() + COUNTS_BYTES;
+    let outside = match cell {
+        Cell::Text(value) | Cell::Bucket(_, value) => text(value),
+        Cell::List(items) => items.iter().map(|item| text(item) + size_of::<Arc<str>>()).sum(),
+        Cell::Map(entries) => {
+            entries.iter().map(|(key, value)| text(key) + text(value) + 2 * size_of::<Arc<str>>()).sum()
+        }
+        _ => 0,
+    };
+    size_of::<Cell>() + outside
+}
+
+/// How much of an answer was there before the question came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheUse {
+    /// Nothing.
+    #[default]
+    Miss,
+    /// Some of the partial results.
+    Partial,
+    /// All of it, or another caller was just computing it.
+    Hit,
+}
+
+impl CacheUse {
+    /// The value of `X-Cache`.
+    pub fn name(self) -> &'static str {
+        match self {
+            CacheUse::Miss => "miss",
+            CacheUse::Partial => "partial",
+            CacheUse::Hit => "hit",
+        }
+    }
 }
 
 /// A reply to a question.
 #[derive(Clone, Debug)]
 pub struct QueryReply {
     /// The page.
-    pub page: PageRows,
+    pub page: Arc<PageRows>,
     /// What holds for the whole answer.
     pub facts: Arc<AnswerFacts>,
     /// The question as asked.
@@ -79,6 +129,10 @@ pub struct QueryReply {
     pub as_of: Timestamp,
     /// Continues this page; `None` on the last one.
     pub next_cursor: Option<String>,
-    /// From the request's arrival to the answer.
+    /// Time the computation took, from the question's arrival on.
     pub elapsed: Duration,
+    /// Whether it came from a cache.
+    pub cache: CacheUse,
+    /// For keeping the reply in its written form; `None` where it is nobody else's.
+    pub lease: Option<Lease>,
 }

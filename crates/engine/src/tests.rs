@@ -16,7 +16,8 @@ use tidewater_store::disk::RealDisk;
 use tidewater_store::{ManualClock, Store, StoreConfig};
 
 use crate::{
-    Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Refusal, Scope, default_project,
+    CacheUse, Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Refusal, Scope,
+    default_project,
 };
 
 const NOW: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -88,7 +89,7 @@ async fn pages_are_the_same_from_memory_and_from_disk() {
         let mut cursor = None;
         loop {
             let page = fixture.engine.query(names(999, cursor), default_project()).await.expect("a page");
-            rows.extend(page.page.rows);
+            rows.extend(page.page.rows.iter().cloned());
             cursor = page.next_cursor;
             if cursor.is_none() {
                 break;
@@ -205,4 +206,69 @@ async fn a_closed_engine_takes_nothing_more() {
     fixture.engine.close().expect("it closes");
     let parts = fixture.engine.readiness().await;
     assert!(parts.iter().any(|part| part.name == "server" && part.fault.is_some()), "{parts:?}");
+}
+
+#[tokio::test]
+async fn callers_at_the_same_time_share_one_computation() {
+    let fixture = Fixture::new(|_| {});
+    fixture.ingest_names(2_000).await;
+    let ask = || {
+        let engine = fixture.engine.clone();
+        tokio::spawn(
+            async move { engine.query(names(10, None), default_project()).await.expect("an answer") },
+        )
+    };
+    let asked: Vec<_> = (0..20).map(|_| ask()).collect();
+    let mut pages = Vec::new();
+    for reply in asked {
+        pages.push(reply.await.expect("no panic").page);
+    }
+    assert!(pages.iter().all(|page| Arc::ptr_eq(page, &pages[0])));
+    let stats = fixture.engine.answer_stats();
+    assert_eq!((stats.misses, stats.hits), (1, 19));
+}
+
+/// What `rate` and a comparison with "the same time before" give moves with every instant; the rest does not.
+#[tokio::test]
+async fn answers_that_move_with_the_clock_are_not_kept_beyond_it() {
+    let fixture = Fixture::new(|config| config.tick = Duration::ZERO);
+    fixture.ingest_names(6).await;
+    let moving = [
+        json!({"dataset": "d", "metrics": [{"agg": "rate"}], "date_range": "1h"}),
+        json!({"dataset": "d", "metrics": ["rows"], "date_range": "1h", "compare": "previous_period"}),
+    ];
+    let standing = json!({"dataset": "d", "metrics": ["rows"], "date_range": "1h"});
+    let filled = json!({"dataset": "d", "metrics": ["rows"], "date_range": "day", "dimensions": ["time:minute"],
+        "include": {"fill": true, "total_rows": true}});
+    let ask = async |question: &serde_json::Value| {
+        let request = QueryRequest::from_json(question).expect("a question");
+        fixture.engine.query(request, default_project()).await.expect("an answer")
+    };
+    let rows = async || ask(&filled).await.facts.total_rows;
+    assert_eq!((rows().await, ask(&standing).await.cache), (1, CacheUse::Miss));
+    for question in &moving {
+        ask(question).await;
+    }
+    for (advance_us, has_moved) in [(1, true), (7_000_000, true)] {
+        fixture.clock.advance_us(advance_us);
+        assert_eq!(ask(&standing).await.cache, CacheUse::Hit);
+        for question in &moving {
+            assert_eq!(ask(question).await.cache == CacheUse::Miss, has_moved, "{question}");
+        }
+    }
+    assert_eq!((rows().await, ask(&filled).await.cache), (1, CacheUse::Hit));
+    fixture.clock.advance_us(60_000_000);
+    assert_eq!(rows().await, 2, "a minute later there is one more bucket to fill");
+    assert_eq!(ask(&standing).await.cache, CacheUse::Miss, "the hour begins a minute later");
+}
+
+#[tokio::test]
+async fn an_error_is_told_and_not_kept() {
+    let fixture = Fixture::new(|config| config.query_timeout = Duration::ZERO);
+    fixture.ingest_names(6).await;
+    for _ in 0..2 {
+        let failed = fixture.engine.query(names(10, None), default_project()).await;
+        assert!(matches!(failed, Err(EngineError::Query(ExecuteError::Deadline))), "{failed:?}");
+    }
+    assert_eq!(fixture.engine.answer_stats().bytes, 0);
 }

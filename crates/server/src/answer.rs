@@ -6,11 +6,13 @@ mod columnar;
 mod csv;
 mod json;
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tidewater_engine::QueryReply;
+use tidewater_engine::{CacheUse, QueryReply};
 use tidewater_model::query::{Dimension, Query};
 
 use crate::problem::Problem;
@@ -22,11 +24,12 @@ pub const PARQUET: &str = "application/vnd.apache.parquet";
 /// Newline-delimited JSON.
 pub const NDJSON: &str = "application/x-ndjson";
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// Says whether a reply came from a cache.
+pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// A wire format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wire {
     /// The JSON object of API.md.
     Json,
@@ -89,47 +92,67 @@ pub fn to_json(reply: &QueryReply) -> Vec<u8> {
     json::answer(reply).body
 }
 
-/// The whole response, or 304 where the caller has this answer already.
-pub fn respond(reply: &QueryReply, wire: Wire, headers: &HeaderMap) -> Result<Response, Problem> {
-    let json = json::answer(reply);
-    let etag = format!("W/\"{:032x}\"", json.hash ^ wire as u128);
-    let mut response = if knows(headers, &etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
+/// A reply in its written form, as often sent as wanted.
+#[derive(Clone, Debug)]
+pub struct Written {
+    body: Bytes,
+    etag: HeaderValue,
+    wire: Wire,
+}
+
+impl Written {
+    /// Writes a reply.
+    pub fn new(reply: &QueryReply, wire: Wire) -> Result<Self, Problem> {
+        let json = json::answer(reply);
+        let etag = format!("W/\"{:032x}\"", json.hash ^ wire as u128);
         let body = match wire {
             Wire::Json => json.body,
             Wire::Ndjson => json::lines(reply),
             Wire::Csv => csv::table(reply)?,
             Wire::Parquet => columnar::parquet(reply)?,
         };
-        let mut response = Bytes::from(body).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire.media_type()));
+        let etag =
+            HeaderValue::from_maybe_shared(Bytes::from(etag)).map_err(|error| Problem::internal(&error))?;
+        Ok(Written { body: Bytes::from(body), etag, wire })
+    }
+
+    /// Bytes it holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.body.len() + self.etag.len() + size_of::<Self>()
+    }
+
+    /// The whole response, or 304 where the caller has this answer already. `elapsed` is the time the server took.
+    pub fn respond(&self, headers: &HeaderMap, cache: CacheUse, elapsed: Duration) -> Response {
+        let mut response = if knows(headers, self.etag.as_bytes()) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            let mut response = self.body.clone().into_response();
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.wire.media_type()));
+            response
+        };
+        let set = response.headers_mut();
+        set.insert(ETAG, self.etag.clone());
+        set.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        set.insert(VARY, HeaderValue::from_static("Accept, Authorization"));
+        set.insert(X_CACHE, HeaderValue::from_static(cache.name()));
+        let timing = format!("query;dur={:.3}", elapsed.as_secs_f64() * 1e3);
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(timing)) {
+            set.insert(SERVER_TIMING, value);
+        }
         response
-    };
-    let set = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&etag) {
-        set.insert(ETAG, value);
     }
-    set.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    set.insert(VARY, HeaderValue::from_static("Accept, Authorization"));
-    set.insert(X_CACHE, HeaderValue::from_static("miss"));
-    let timing = format!("query;dur={:.3}", reply.elapsed.as_secs_f64() * 1e3);
-    if let Ok(value) = HeaderValue::from_str(&timing) {
-        set.insert(SERVER_TIMING, value);
-    }
-    Ok(response)
 }
 
 /// RFC 9110 13.1.2: weak comparison against a list of tags.
-fn knows(headers: &HeaderMap, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let wanted = opaque(etag);
+fn knows(headers: &HeaderMap, etag: &[u8]) -> bool {
+    let opaque = |tag: &[u8]| -> usize { if tag.starts_with(b"W/") { 2 } else { 0 } };
+    let wanted = &etag[opaque(etag)..];
     headers
         .get_all(IF_NONE_MATCH)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .any(|tag| tag.trim() == "*" || opaque(tag) == wanted)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|tag| tag == b"*" || &tag[opaque(tag)..] == wanted)
 }
 
 #[cfg(test)]
@@ -165,7 +188,7 @@ mod tests {
             ("*", true),
             ("\"ab\"", false),
         ] {
-            assert_eq!(knows(&headers(IF_NONE_MATCH, value), "W/\"abc\""), expected, "{value}");
+            assert_eq!(knows(&headers(IF_NONE_MATCH, value), b"W/\"abc\""), expected, "{value}");
         }
     }
 }

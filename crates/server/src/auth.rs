@@ -62,6 +62,12 @@ impl Caller {
         Ok(places.into_iter().next().unwrap_or_else(default_project))
     }
 
+    /// All that decides whose rows a request means besides its body: the key's own project, and the projects named in the request
+    /// line and in the header.
+    pub fn scope(&self) -> (Option<&ProjectName>, &[String], Option<&str>) {
+        (self.grant.project.as_ref(), &self.query_projects, self.header_project.as_deref())
+    }
+
     /// The one project the key is bound to; none for all.
     pub fn own_project(&self) -> Option<&ProjectName> {
         self.grant.project.as_ref()

@@ -61,13 +61,17 @@ impl FromRequest<AppState> for JsonBody {
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
         let TextBody(body) = TextBody::from_request(request, app).await?;
-        if body.is_empty() {
-            return Err(Problem::bad_request("empty_body", "the body is empty; send a JSON object"));
-        }
-        let json = serde_json::from_slice(&body);
-        json.map(JsonBody)
-            .map_err(|error| Problem::bad_request("invalid_json", format!("the body is not JSON: {error}")))
+        json(&body).map(JsonBody)
     }
+}
+
+/// Reads a body as JSON.
+pub fn json(body: &[u8]) -> Result<Value, Problem> {
+    if body.is_empty() {
+        return Err(Problem::bad_request("empty_body", "the body is empty; send a JSON object"));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request("invalid_json", format!("the body is not JSON: {error}")))
 }
 
 /// Gives a JSON object the shape of `T`.

@@ -3,6 +3,7 @@
 //! Not here: what the limits do (`engine`, `store`), flags (`main`).
 
 mod auth;
+mod cache;
 mod ingest;
 mod load;
 mod log;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tidewater_model::schema::DatasetDefinition;
 
 pub use auth::AuthConfig;
+pub use cache::CacheConfig;
 pub use ingest::IngestConfig;
 pub use load::{Sources, load};
 pub use log::{LogConfig, LogFormat};
@@ -33,6 +35,8 @@ pub struct Config {
     pub store: StoreSection,
     /// Questions.
     pub query: QueryConfig,
+    /// Answers that callers share.
+    pub cache: CacheConfig,
     /// Rows coming in.
     pub ingest: IngestConfig,
     /// Log lines.

@@ -15,6 +15,7 @@ pub fn write(app: &App) -> String {
     store(app, &mut out);
     ingest(app, &mut out);
     query(app, &mut out);
+    caches(app, &mut out);
     app.http.write(&mut out);
     out.finish()
 }
@@ -145,4 +146,23 @@ fn query(app: &App, out: &mut Text) {
     out.single("cursor_answers", "gauge", "Answers kept for cursors.", answers);
     out.single("cursor_memory_bytes", "gauge", "Bytes of them in memory.", memory);
     out.single("cursor_disk_bytes", "gauge", "Bytes of them on disk.", disk);
+}
+
+fn caches(app: &App, out: &mut Text) {
+    const ANSWERS: [(&str, &str); 1] = [("cache", "answers")];
+    let answers = app.engine.answer_stats();
+    out.family("cache_hits_total", "counter", "Questions a cache answered.");
+    out.sample("", &ANSWERS, answers.hits);
+    out.family("cache_misses_total", "counter", "Questions it did not answer.");
+    out.sample("", &ANSWERS, answers.misses);
+    out.family("cache_evictions_total", "counter", "Entries pushed out by others.");
+    out.sample("", &ANSWERS, answers.evictions + app.replies.evictions());
+    out.family("cache_bytes", "gauge", "Bytes a cache holds.");
+    out.sample("", &ANSWERS, answers.bytes + app.replies.bytes());
+    out.single(
+        "single_flight_shared_total",
+        "counter",
+        "Questions that waited for another caller's computation of the same.",
+        answers.shared,
+    );
 }

@@ -14,6 +14,7 @@ mod metrics;
 mod observe;
 mod openapi;
 mod problem;
+mod replies;
 mod router;
 mod routes;
 mod serve;

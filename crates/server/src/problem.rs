@@ -141,23 +141,30 @@ impl From<InputError> for Problem {
 
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
+        Problem::from(&error)
+    }
+}
+
+impl From<&EngineError> for Problem {
+    fn from(error: &EngineError) -> Self {
         let detail = error.to_string();
         match error {
-            EngineError::Input(error) => error.into(),
-            EngineError::Decode(error) => crate::body::decode_problem(&error),
+            EngineError::Input(error) => error.clone().into(),
+            EngineError::Decode(error) => crate::body::decode_problem(error),
             EngineError::Store(error) => error.into(),
             EngineError::Query(error) => error.into(),
+            EngineError::Shared(error) => Problem::from(&**error),
             EngineError::UnknownDataset { .. } => {
                 Problem::bad_request("unknown_dataset", detail).at("dataset")
             }
             EngineError::Overloaded { retry_after_s, .. } => {
-                Problem::unavailable("overloaded", detail, retry_after_s)
+                Problem::unavailable("overloaded", detail, *retry_after_s)
             }
             EngineError::VersionNotReached { .. } => {
                 Problem::unavailable("version_not_reached", detail, 1).at("min_version")
             }
             EngineError::InvalidVersion { field, .. } => {
-                Problem::bad_request("invalid_version", detail).at(field)
+                Problem::bad_request("invalid_version", detail).at(*field)
             }
             EngineError::InvalidCursor => Problem::bad_request("invalid_cursor", detail).at("cursor"),
             EngineError::CursorExpired => {
@@ -172,13 +179,13 @@ impl From<EngineError> for Problem {
             | EngineError::KeyRecord { .. }
             | EngineError::Random(_)
             | EngineError::Spill { .. }
-            | EngineError::Panicked => Problem::internal(&error),
+            | EngineError::Panicked => Problem::internal(error),
         }
     }
 }
 
-impl From<ExecuteError> for Problem {
-    fn from(error: ExecuteError) -> Self {
+impl From<&ExecuteError> for Problem {
+    fn from(error: &ExecuteError) -> Self {
         let detail = error.to_string();
         let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
         match error {
@@ -194,25 +201,25 @@ impl From<ExecuteError> for Problem {
             }
             ExecuteError::Time(_) => Problem::bad_request("limit_exceeded", detail).at("dimensions"),
             ExecuteError::Filter(_) => {
-                Problem::bad_request("invalid_filter", detail).at("filters").caused_by(&error)
+                Problem::bad_request("invalid_filter", detail).at("filters").caused_by(error)
             }
             ExecuteError::Store(error) => error.into(),
             ExecuteError::Inconsistent { .. } | ExecuteError::Section(_) | ExecuteError::Panicked => {
-                Problem::internal(&error)
+                Problem::internal(error)
             }
         }
     }
 }
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match &error {
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Self {
+        match error {
             StoreError::Schema(input) => input.clone().into(),
             StoreError::UnknownDataset => {
                 Problem::new(StatusCode::NOT_FOUND, "unknown_dataset", "this dataset was dropped just now")
             }
             StoreError::Filter { .. } => Problem {
-                cause: Some(chain(&error)),
+                cause: Some(chain(error)),
                 ..Problem::bad_request("invalid_filter", "one of the filters cannot be run").at("filters")
             },
             StoreError::TooLarge { .. } => {
@@ -233,7 +240,7 @@ impl From<StoreError> for Problem {
             )
             .at("Idempotency-Key"),
             StoreError::Poisoned { .. } => Problem {
-                cause: Some(chain(&error)),
+                cause: Some(chain(error)),
                 ..Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "store_failed",
@@ -241,7 +248,7 @@ impl From<StoreError> for Problem {
                 )
             },
             StoreError::Closed => Problem::unavailable("shutting_down", "the server is shutting down", 5),
-            _ => Problem::internal(&error),
+            _ => Problem::internal(error),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::metrics::HttpMetrics;
 use crate::observe::{observe, panicked};
 use crate::openapi;
 use crate::problem::Problem;
+use crate::replies::Replies;
 use crate::routes::{admin, datasets, health, ingest, keys, page, query, rows};
 
 /// Every route with its state.
@@ -51,6 +52,7 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
     let document = openapi::complete(document);
     let app: AppState = Arc::new(App {
         engine,
+        replies: Replies::new(config.cache.answers_bytes_max / 2),
         config,
         http: HttpMetrics::new(document.paths.paths.keys().cloned()),
         openapi: serde_json::to_vec(&document)?.into(),

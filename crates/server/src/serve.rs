@@ -78,6 +78,8 @@ fn engine_config(config: &Config) -> EngineConfig {
         queries_waiting_max: query.waiting_max,
         query_timeout: Duration::from_millis(query.timeout_ms),
         version_wait: Duration::from_millis(query.version_wait_ms),
+        answers_bytes_max: config.cache.answers_bytes_max / 2,
+        tick: Duration::from_millis(config.cache.tick_ms),
         cursor_bytes_max: query.cursor_bytes_max,
         cursor_spill_bytes_max: query.cursor_spill_bytes_max,
         cursor_ttl: Duration::from_millis(query.cursor_ttl_ms),

@@ -1,33 +1,47 @@
 //! Questions: one, one in a URL, or up to fifty from one snapshot.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use tidewater_engine::{CacheUse, EngineResult, QueryReply};
 use tidewater_model::limits::BATCH_QUERIES_MAX;
 use tidewater_model::query::QueryRequest;
 
-use crate::answer::{self, Wire};
+use crate::answer::{self, Wire, Written, X_CACHE};
 use crate::app::AppState;
-use crate::auth::Asks;
-use crate::body::{JsonBody, url_parameters};
+use crate::auth::{Asks, Caller};
+use crate::body::{JsonBody, TextBody, url_parameters};
 use crate::observe::RequestId;
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::replies::RequestKey;
 
 /// Answers a question.
 #[utoipa::path(post, path = "/api/v1/query", tag = "query", request_body = schema::Question,
-    responses((status = 200, body = schema::Answer), (status = 304, description = "The caller has this answer.")))]
+    responses((status = 200, body = schema::Answer, headers(
+            ("ETag" = String, description = "Names this answer; `If-None-Match` with it gives 304 while it holds."),
+            ("X-Cache" = String, description = "`hit`: nothing was computed for this caller; `partial`: partial results were there; `miss`: neither."),
+            ("Server-Timing" = String, description = "`query;dur=` milli-seconds in the server."))),
+        (status = 304, description = "The caller has this answer.")))]
 pub async fn query(
     State(app): State<AppState>,
     Asks(caller): Asks,
     headers: HeaderMap,
-    JsonBody(json): JsonBody,
+    TextBody(body): TextBody,
 ) -> Result<Response, Problem> {
-    let wire = Wire::negotiate(&headers)?;
+    let asked = Asked { headers: &headers, wire: Wire::negotiate(&headers)?, started: Instant::now() };
+    let key = RequestKey::post(&caller, asked.wire, body);
+    if let Some(response) = asked.again(&app, &key) {
+        return Ok(response);
+    }
+    let json = crate::body::json(key.text())?;
     let request = QueryRequest::from_json(&json)?;
-    ask(&app, &caller, request, wire, &headers).await
+    asked.answer(&app, &caller, request, key).await
 }
 
 /// Answers a question in a URL: `?q=` holds the JSON, or each member is a parameter.
@@ -37,15 +51,24 @@ pub async fn query(
         ("metrics" = Option<String>, Query, description = "Without `q`: names, separated by commas."),
         ("dimensions" = Option<String>, Query, description = "Without `q`: names, separated by commas."),
         ("date_range" = Option<String>, Query, description = "Without `q`: a word, or two times separated by a comma.")),
-    responses((status = 200, body = schema::Answer), (status = 304, description = "The caller has this answer.")))]
+    responses((status = 200, body = schema::Answer, headers(
+            ("ETag" = String, description = "As for POST."),
+            ("X-Cache" = String, description = "As for POST."),
+            ("Server-Timing" = String, description = "As for POST."))),
+        (status = 304, description = "The caller has this answer.")))]
 pub async fn query_get(
     State(app): State<AppState>,
     Asks(caller): Asks,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Problem> {
-    let wire = Wire::negotiate(&headers)?;
-    let parameters = url_parameters(raw.as_deref().unwrap_or(""))?;
+    let asked = Asked { headers: &headers, wire: Wire::negotiate(&headers)?, started: Instant::now() };
+    let key = RequestKey::get(&caller, asked.wire, raw.unwrap_or_default());
+    if let Some(response) = asked.again(&app, &key) {
+        return Ok(response);
+    }
+    let text = std::str::from_utf8(key.text()).unwrap_or_default();
+    let parameters = url_parameters(text)?;
     let request = match parameters.iter().find(|(name, _)| name == "q").cloned() {
         Some((_, text)) => {
             let json: Value = serde_json::from_str(&text).map_err(|error| {
@@ -55,24 +78,44 @@ pub async fn query_get(
         }
         None => QueryRequest::from_params(parameters)?,
     };
-    ask(&app, &caller, request, wire, &headers).await
+    asked.answer(&app, &caller, request, key).await
 }
 
-async fn ask(
-    app: &AppState,
-    caller: &crate::auth::Caller,
-    request: QueryRequest,
+/// What a request says besides its question.
+struct Asked<'a> {
+    headers: &'a HeaderMap,
     wire: Wire,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    let project = caller.project(request.project.as_ref())?;
-    let reply = app.engine.query(request, project).await?;
-    answer::respond(&reply, wire, headers)
+    started: Instant,
+}
+
+impl Asked<'_> {
+    /// The reply to the same request before, where it still answers.
+    fn again(&self, app: &AppState, key: &RequestKey) -> Option<Response> {
+        let written = app.replies.find(&app.engine, key)?;
+        Some(written.respond(self.headers, CacheUse::Hit, self.started.elapsed()))
+    }
+
+    async fn answer(
+        &self,
+        app: &AppState,
+        caller: &Caller,
+        request: QueryRequest,
+        key: RequestKey,
+    ) -> Result<Response, Problem> {
+        let project = caller.project(request.project.as_ref())?;
+        let reply = app.engine.query(request, project).await?;
+        let written = Arc::new(Written::new(&reply, self.wire)?);
+        if let Some(lease) = reply.lease {
+            app.replies.keep(key, Arc::clone(&written), lease);
+        }
+        Ok(written.respond(self.headers, reply.cache, self.started.elapsed()))
+    }
 }
 
 /// Answers up to fifty questions from one snapshot; each gets an answer or a problem.
 #[utoipa::path(post, path = "/api/v1/query/batch", tag = "query", request_body = schema::Batch,
-    responses((status = 200, body = schema::BatchAnswer)))]
+    responses((status = 200, body = schema::BatchAnswer, headers(
+        ("X-Cache" = String, description = "`hit` where every answer was, `miss` where none was, else `partial`.")))))]
 pub async fn batch(
     State(app): State<AppState>,
     Asks(caller): Asks,
@@ -97,7 +140,9 @@ pub async fn batch(
         })
         .collect();
     let asked = prepared.iter().flatten().cloned().collect();
-    let mut replies = app.engine.query_batch(asked).await.into_iter();
+    let replies = app.engine.query_batch(asked).await;
+    let cache = together(&replies);
+    let mut replies = replies.into_iter();
     let mut out = b"{\"answers\":[".to_vec();
     for (index, prepared) in prepared.into_iter().enumerate() {
         if index > 0 {
@@ -118,5 +163,13 @@ pub async fn batch(
     out.extend_from_slice(b"]}");
     let mut response = out.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(X_CACHE, HeaderValue::from_static(cache.name()));
     Ok(response)
+}
+
+/// How much of a batch's answers was there before.
+fn together(replies: &[EngineResult<QueryReply>]) -> CacheUse {
+    let mut uses = replies.iter().flatten().map(|reply| reply.cache);
+    let Some(first) = uses.next() else { return CacheUse::Miss };
+    if uses.all(|other| other == first) { first } else { CacheUse::Partial }
 }

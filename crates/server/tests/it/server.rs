@@ -60,6 +60,8 @@ impl Server {
             .current_dir(folder.path())
             .env("TIDEWATER_ADMIN_KEY", ADMIN_KEY)
             .env("TIDEWATER_LOG__LEVEL", "info")
+            // Every answer shows what was acknowledged before it was asked for; `cache` tests ticks.
+            .env("TIDEWATER_CACHE__TICK_MS", "0")
             // Test machines may have little room.
             .env("TIDEWATER_STORE__DISK_FREE_MIN_BYTES", "1048576")
             .envs(settings.iter().map(|(name, value)| (name, value)))

@@ -1,0 +1,101 @@
+//! Replies to questions in their written form, found by the bytes of the request: a dashboard that asks the same again costs no
+//! parsing, no resolving and no writing.
+//!
+//! Not here: whether a reply still answers (`engine` says so for its lease), and answers shared by questions that are
+//! written differently (`engine`).
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use tidewater_engine::{AnswerCache, Engine, Lease};
+use tidewater_model::names::ProjectName;
+
+use crate::answer::{Wire, Written};
+use crate::auth::Caller;
+
+/// Everything in a request that decides the reply's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    is_post: bool,
+    wire: Wire,
+    own_project: Option<ProjectName>,
+    query_projects: Vec<String>,
+    header_project: Option<String>,
+    text: Bytes,
+}
+
+impl RequestKey {
+    /// Of a question in a body.
+    pub fn post(caller: &Caller, wire: Wire, body: Bytes) -> Self {
+        RequestKey::new(true, caller, wire, body)
+    }
+
+    /// Of a question in a URL.
+    pub fn get(caller: &Caller, wire: Wire, query: String) -> Self {
+        RequestKey::new(false, caller, wire, Bytes::from(query))
+    }
+
+    fn new(is_post: bool, caller: &Caller, wire: Wire, text: Bytes) -> Self {
+        let (own, query, header) = caller.scope();
+        RequestKey {
+            is_post,
+            wire,
+            own_project: own.cloned(),
+            query_projects: query.to_vec(),
+            header_project: header.map(str::to_owned),
+            text,
+        }
+    }
+
+    /// The body, or the query string.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let names = self.query_projects.iter().map(String::len).sum::<usize>();
+        size_of::<Self>() + self.text.len() + names + self.header_project.as_ref().map_or(0, String::len)
+    }
+}
+
+#[derive(Clone)]
+struct Reply {
+    written: Arc<Written>,
+    lease: Arc<Lease>,
+}
+
+/// All written replies.
+pub struct Replies {
+    cache: AnswerCache<RequestKey, Reply>,
+}
+
+impl Replies {
+    /// None yet, and at most `bytes_max` bytes of them.
+    pub fn new(bytes_max: u64) -> Self {
+        Replies { cache: AnswerCache::new(bytes_max) }
+    }
+
+    /// The reply to the same request, where it still answers.
+    pub fn find(&self, engine: &Engine, key: &RequestKey) -> Option<Arc<Written>> {
+        let Reply { written, lease } = self.cache.get(key)?;
+        engine.still_answers(&lease).then_some(written)
+    }
+
+    /// Keeps a reply.
+    pub fn keep(&self, mut key: RequestKey, written: Arc<Written>, lease: Lease) {
+        // The request's bytes may be a part of a larger buffer of the connection.
+        key.text = Bytes::copy_from_slice(&key.text);
+        let bytes = key.memory_bytes() + written.memory_bytes() + size_of::<Lease>();
+        self.cache.insert(key, Reply { written, lease: Arc::new(lease) }, bytes as u64);
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
+    /// Replies pushed out by others.
+    pub fn evictions(&self) -> u64 {
+        self.cache.evictions()
+    }
+}
