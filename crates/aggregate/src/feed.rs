@@ -3,7 +3,7 @@
 //! Groups come in three shapes, because sorted data has long runs of one group and a question without dimensions has only
 //! one: then the values of a run are added as a slice.
 
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 /// Rows of a batch, in order. A row of a `strings` dimension may be listed more than once.
 #[derive(Clone, Copy, Debug)]
@@ -158,6 +158,34 @@ impl<'a> Feed<'a> {
             _ => self.gather(nulls, |row| values[row], kept, out),
         }
     }
+}
+
+/// The rows of a feed that pass a mask over the batch.
+pub fn subset<'a>(
+    feed: &Feed<'a>,
+    mask: &BooleanBuffer,
+    rows: &'a mut Vec<u32>,
+    groups: &'a mut Vec<u32>,
+) -> Feed<'a> {
+    rows.clear();
+    groups.clear();
+    let mut keep = |place: usize, row: u32| {
+        rows.push(row);
+        if !matches!(feed.keys, Keys::One(_)) {
+            groups.push(feed.keys.at(place));
+        }
+    };
+    match feed.rows {
+        Rows::All(len) => {
+            mask.set_indices().take_while(|row| *row < len).for_each(|row| keep(row, row as u32));
+        }
+        Rows::List(list) => {
+            for (place, row) in list.iter().enumerate().filter(|(_, row)| mask.value(**row as usize)) {
+                keep(place, *row);
+            }
+        }
+    }
+    Feed { rows: Rows::List(rows), keys: feed.keys.with(groups) }
 }
 
 /// Buffers that are kept from batch to batch.

@@ -14,12 +14,12 @@ mod int_moments;
 mod moments;
 mod quantiles;
 
-pub use distinct::Distinct;
+pub use distinct::{Distinct, DistinctParts};
 pub use first_last::{First, Last, StateValue};
 pub use float_sum::FloatSum;
 pub use int_moments::IntMoments;
 pub use moments::Moments;
-pub use quantiles::{Quantiles, RankBin};
+pub use quantiles::{Bins, Quantiles, RankBin};
 
 /// Why bytes are not a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

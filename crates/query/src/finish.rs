@@ -139,7 +139,7 @@ fn compare(merged: &Merged, compared: Merged) -> Comparison {
 /// The code in the compared range of what has `code` in the own one: of a time bucket the one with the same index.
 fn counterpart(own: &Codes, others: &mut Codes, code: u32) -> u32 {
     match own {
-        Codes::Buckets(_) => code,
+        Codes::Buckets(_) | Codes::Given(_) => code,
         Codes::Texts(_) | Codes::Numbers(_) => others.translate(own, code),
     }
 }

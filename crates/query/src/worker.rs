@@ -10,7 +10,7 @@ use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_buffer::BooleanBuffer;
-use tidewater_aggregate::{Expansion, Feed, Input, Keys, Rows, Scratch};
+use tidewater_aggregate::{Expansion, Feed, Input, Keys, Rows, Scratch, subset};
 use tidewater_columns::mask::Evaluator;
 use tidewater_store::ScanBatch;
 
@@ -330,39 +330,6 @@ impl View<'_> {
             }
         }
     }
-}
-
-/// The rows of a feed that pass a mask over the batch.
-fn subset<'a>(
-    feed: &Feed<'a>,
-    mask: &BooleanBuffer,
-    rows: &'a mut Vec<u32>,
-    groups: &'a mut Vec<u32>,
-) -> Feed<'a> {
-    rows.clear();
-    groups.clear();
-    let mut keep = |place: usize, row: u32| {
-        rows.push(row);
-        if !matches!(feed.keys, Keys::One(_)) {
-            groups.push(feed.keys.at(place));
-        }
-    };
-    match feed.rows {
-        Rows::All(len) => {
-            mask.set_indices().take_while(|row| *row < len).for_each(|row| keep(row, row as u32))
-        }
-        Rows::List(list) => {
-            for (place, row) in list.iter().enumerate().filter(|(_, row)| mask.value(**row as usize)) {
-                keep(place, *row);
-            }
-        }
-    }
-    let keys = match feed.keys {
-        Keys::One(group) => Keys::One(group),
-        Keys::Runs(_) => Keys::Runs(groups),
-        Keys::Each(_) => Keys::Each(groups),
-    };
-    Feed { rows: Rows::List(rows), keys }
 }
 
 /// The mask of a filter over all rows of a batch.

@@ -29,6 +29,8 @@ pub enum Codes {
     Texts(Box<Texts>),
     /// Everything else that is ordered.
     Numbers(Box<Numbers>),
+    /// Somebody else gives the codes; all of them are below this.
+    Given(usize),
 }
 
 /// See [`TextCodes`]; a type of its own so that the enum's size does not show it.
@@ -66,6 +68,7 @@ impl Codes {
             Codes::Buckets(grid) => grid.len(),
             Codes::Texts(texts) => texts.0.cardinality(),
             Codes::Numbers(numbers) => numbers.codes.cardinality(),
+            Codes::Given(cardinality) => *cardinality,
         }
     }
 
@@ -90,6 +93,7 @@ impl Codes {
                 numbers.encode(array, rows, out);
                 Ok(())
             }
+            Codes::Given(_) => Err(AggregateError::Inconsistent { what: "these codes are given, not made" }),
         }
     }
 
@@ -118,6 +122,8 @@ impl Codes {
             Codes::Buckets(_) => a.cmp(&b),
             Codes::Texts(texts) => texts.0.compare(a, b, descending),
             Codes::Numbers(numbers) => numbers.codes.compare(a, b, descending),
+            Codes::Given(_) if descending => b.cmp(&a),
+            Codes::Given(_) => a.cmp(&b),
         }
     }
 
@@ -135,6 +141,23 @@ impl Codes {
                     _ => Cell::Int(i128::from(number)),
                 })
             }
+            Codes::Given(_) => Cell::Null,
+        }
+    }
+
+    /// The text behind a code; `None` for null and for other kinds of values.
+    pub fn text(&self, code: u32) -> Option<&str> {
+        match self {
+            Codes::Texts(texts) => texts.0.text(code),
+            _ => None,
+        }
+    }
+
+    /// The number behind a code, floats as numbers in their order; `None` for null and for other kinds of values.
+    pub fn number(&self, code: u32) -> Option<i64> {
+        match self {
+            Codes::Numbers(numbers) => numbers.codes.number(code),
+            _ => None,
         }
     }
 
@@ -149,14 +172,14 @@ impl Codes {
     pub fn bucket_start_us(&self, code: u32) -> i64 {
         match self {
             Codes::Buckets(grid) => grid.start(code).0,
-            Codes::Texts(_) | Codes::Numbers(_) => 0,
+            Codes::Texts(_) | Codes::Numbers(_) | Codes::Given(_) => 0,
         }
     }
 
     /// Bytes held.
     pub fn memory_bytes(&self) -> usize {
         match self {
-            Codes::Buckets(_) => 0,
+            Codes::Buckets(_) | Codes::Given(_) => 0,
             Codes::Texts(texts) => texts.0.memory_bytes(),
             Codes::Numbers(numbers) => numbers.codes.memory_bytes(),
         }

@@ -110,6 +110,11 @@ impl StateKind {
         named.map_or("exact_distinct", |(_, name)| name)
     }
 
+    /// The kinds that are stored.
+    pub(crate) fn stored() -> impl Iterator<Item = StateKind> {
+        StateKind::NAMES.iter().map(|(kind, _)| *kind)
+    }
+
     /// The stored kind of that name.
     pub fn parse(name: &str) -> Option<Self> {
         StateKind::NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)

@@ -71,7 +71,7 @@ impl Texts {
     }
 
     /// Reuses the held text's memory: with rows in time order the last text changes at every row.
-    fn offer(&mut self, group: usize, time: i64, text: &str) {
+    pub fn offer(&mut self, group: usize, time: i64, text: &str) {
         match &mut self.held[group] {
             Some((held_time, held)) => {
                 if self.rule.prefers((time, text), (*held_time, held)) {

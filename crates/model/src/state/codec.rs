@@ -2,6 +2,9 @@
 
 use super::StateError;
 
+/// The most rows that stored bytes may speak of, so that sums of many counts from damaged bytes cannot overflow.
+pub(super) const ROWS_MAX: u64 = 1 << 56;
+
 /// Reads the bytes of one state from front to end.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
@@ -77,10 +80,10 @@ impl<'a> Reader<'a> {
         Err(self.damaged("a count is over 64 bits"))
     }
 
-    /// A count of rows: at most 2^56, so that sums of many counts from damaged bytes cannot overflow.
+    /// A count of rows: at most [`ROWS_MAX`].
     pub fn rows(&mut self) -> Result<u64, StateError> {
         let rows = self.count()?;
-        self.require(rows <= 1 << 56, "a count of rows is impossible")?;
+        self.require(rows <= ROWS_MAX, "a count of rows is impossible")?;
         Ok(rows)
     }
 

@@ -29,6 +29,20 @@ enum Form {
     Dense(Box<[u8; REGISTERS]>),
 }
 
+/// What a set of distinct values holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DistinctParts<'a> {
+    /// The hashes, ascending; at most 256.
+    Exact(Vec<u64>),
+    /// The used registers, ascending: number · 256 + rank.
+    Sparse(Vec<u32>),
+    /// The rank of every register, 0 where unused.
+    Dense(&'a [u8; Distinct::REGISTERS]),
+}
+
+/// The state's name in errors.
+const NAME: &str = "uniq";
+
 /// A used register: its number (14 bits) above its rank (8 bits). Never 0, because ranks begin at 1.
 type Register = u32;
 
@@ -53,6 +67,9 @@ impl Default for Distinct {
 }
 
 impl Distinct {
+    /// Registers of a set that has left the exact form.
+    pub const REGISTERS: usize = REGISTERS;
+
     /// Takes a value's hash.
     #[inline]
     pub fn insert_hash(&mut self, hash: u64) {
@@ -150,6 +167,38 @@ impl Distinct {
         }
     }
 
+    /// What it holds, to be stored in columns.
+    pub fn parts(&self) -> DistinctParts<'_> {
+        match &self.0 {
+            Form::Exact(hashes) => DistinctParts::Exact(hashes.sorted()),
+            Form::Sparse(registers) => DistinctParts::Sparse(registers.sorted()),
+            Form::Dense(ranks) => DistinctParts::Dense(ranks),
+        }
+    }
+
+    /// Adds a set held as used registers ([`DistinctParts::Sparse`]).
+    pub fn merge_registers(&mut self, registers: &[u32]) -> Result<(), StateError> {
+        let fits = |register: &Register| register >> 8 < REGISTERS as u32 && rank_fits(*register as u8);
+        if registers.is_empty() || !registers.iter().all(fits) {
+            return Err(StateError::Damaged { state: NAME, rule: "a register is out of range" });
+        }
+        self.leave_exact();
+        registers.iter().for_each(|register| self.raise(*register));
+        Ok(())
+    }
+
+    /// Adds a set held as the ranks of all registers ([`DistinctParts::Dense`]).
+    pub fn merge_ranks(&mut self, ranks: &[u8; Self::REGISTERS]) -> Result<(), StateError> {
+        // Without a branch, so that it takes many ranks at once.
+        if ranks.iter().fold(0, |most, rank| most.max(*rank)) > RANK_MAX {
+            return Err(StateError::Damaged { state: NAME, rule: "a register is out of range" });
+        }
+        self.leave_exact();
+        let own = self.make_dense();
+        own.iter_mut().zip(ranks).for_each(|(own, rank)| *own = (*own).max(*rank));
+        Ok(())
+    }
+
     /// Appends the canonical bytes: version, form, then
     /// - 0: up to 256 hashes (u64), ascending;
     /// - 1: up to 1,792 used registers (u32: number · 256 + rank), ascending;
@@ -176,7 +225,7 @@ impl Distinct {
 
     /// Reads [`Self::encode`]'s bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
-        let mut reader = Reader::new("uniq", VERSION, bytes)?;
+        let mut reader = Reader::new(NAME, VERSION, bytes)?;
         let form = reader.u8()?;
         let body = reader.rest();
         match form {

@@ -80,6 +80,17 @@ impl FloatSum {
         ((high + low) * SCALE_UP).clamp(f64::MIN, f64::MAX)
     }
 
+    /// The doubles that hold it, to be stored in columns: sum, what rounding lost, and both again for huge values.
+    pub fn parts(&self) -> [f64; 4] {
+        [self.high, self.low, self.huge_high, self.huge_low]
+    }
+
+    /// From [`Self::parts`]; `None` where one is not finite.
+    pub fn from_parts(parts: [f64; 4]) -> Option<Self> {
+        let [high, low, huge_high, huge_low] = parts;
+        parts.iter().all(|part| part.is_finite()).then_some(FloatSum { high, low, huge_high, huge_low })
+    }
+
     /// Appends the canonical bytes: version, then the four parts as little-endian doubles.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);

@@ -4,7 +4,7 @@
 //! 63 · 2 + 64 = 190 bits; [`Wide`] is that number.
 
 use super::StateError;
-use super::codec::{Reader, write_count};
+use super::codec::{ROWS_MAX, Reader, write_count};
 
 /// Count, Σx and Σx² of 64-bit integers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +70,23 @@ impl IntMoments {
             Some(scaled) => scaled as f64 / count as f64,
             None => (about_floor.to_f64() - rest as f64 * (rest as f64 / count as f64)).max(0.0),
         }
+    }
+
+    /// Count, sum and the sum of squares in three 64-bit words from the lowest, to be stored in columns.
+    pub fn parts(&self) -> (u64, i128, [u64; 3]) {
+        let Wide { low, high } = self.squares;
+        (self.count, self.sum, [low as u64, (low >> 64) as u64, high])
+    }
+
+    /// From [`Self::parts`]; `None` where they cannot be a state's.
+    pub fn from_parts(count: u64, sum: i128, squares: [u64; 3]) -> Option<Self> {
+        let [low, middle, high] = squares;
+        let squares = Wide { low: u128::from(middle) << 64 | u128::from(low), high };
+        let is_possible = count <= ROWS_MAX
+            && sum.unsigned_abs() <= u128::from(count) << 63
+            && high <= count
+            && (count > 0 || squares.low == 0);
+        is_possible.then_some(IntMoments { count, sum, squares })
     }
 
     /// Appends the canonical bytes: version, count (LEB128), sum (i128) and squares (u128 and u64), little-endian.

@@ -4,7 +4,7 @@
 //! does not cancel as Σx² − (Σx)²/n does. Whole numbers have an exact state of their own, [`super::IntMoments`].
 
 use super::StateError;
-use super::codec::{Reader, write_count};
+use super::codec::{ROWS_MAX, Reader, write_count};
 
 /// Count, mean and sum of squared deviations from the mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -63,6 +63,18 @@ impl Moments {
         let deviation =
             (self.squares / self.count.checked_sub(1).filter(|freedom| *freedom > 0)? as f64).sqrt();
         deviation.is_finite().then_some(deviation)
+    }
+
+    /// Count, mean and squared deviations, to be stored in columns.
+    pub fn parts(&self) -> (u64, f64, f64) {
+        (self.count, self.mean, self.squares)
+    }
+
+    /// From [`Self::parts`]; `None` where they cannot be a state's.
+    pub fn from_parts(count: u64, mean: f64, squares: f64) -> Option<Self> {
+        let is_possible = mean.is_finite() && squares >= 0.0 && count <= ROWS_MAX;
+        let is_empty = mean == 0.0 && squares == 0.0;
+        (is_possible && (count > 0 || is_empty)).then_some(Moments { count, mean, squares })
     }
 
     /// Appends the canonical bytes: version, count (LEB128), mean and squares as little-endian doubles.

@@ -12,7 +12,7 @@ mod store;
 use self::bins::{BIN_MAX, bin_of_size, representative};
 use self::store::Store;
 use super::StateError;
-use super::codec::{Reader, write_count};
+use super::codec::{ROWS_MAX, Reader, write_count};
 
 /// Counts of values by bin, with the exact smallest and largest.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,21 @@ pub struct RankBin {
     pub count: u64,
 }
 
+/// What a sketch holds, as it is stored in columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Bins<'a> {
+    /// Values equal to zero.
+    pub zeros: u64,
+    /// Bins of sizes above zero with their counts, ascending.
+    pub positive: &'a [(u32, u64)],
+    /// Bins of the sizes of values below zero, likewise.
+    pub negative: &'a [(u32, u64)],
+    /// The smallest and the largest value; without meaning where nothing is counted.
+    pub bounds: (f64, f64),
+}
+
+/// The state's name in errors.
+const NAME: &str = "percentile";
 /// Version of [`Quantiles::encode`].
 const VERSION: u8 = 1;
 
@@ -156,6 +171,47 @@ impl Quantiles {
         RankBin { bin: bin as i32, rank, count }
     }
 
+    /// How many values are zero.
+    pub fn zeros(&self) -> u64 {
+        self.zeros
+    }
+
+    /// The used bins of sizes above zero in ascending order with their counts.
+    pub fn positive_bins(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.positive.entries()
+    }
+
+    /// The used bins of the sizes of values below zero, likewise.
+    pub fn negative_bins(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.negative.entries()
+    }
+
+    /// Adds a sketch that was stored in columns.
+    pub fn merge_bins(&mut self, other: &Bins<'_>) -> Result<(), StateError> {
+        let damaged = |rule| Err(StateError::Damaged { state: NAME, rule });
+        let is_counted = |entries: &[(u32, u64)]| {
+            entries.iter().all(|(bin, count)| (1..=BIN_MAX).contains(bin) && (1..=ROWS_MAX).contains(count))
+                && entries.is_sorted_by(|a, b| a.0 < b.0)
+                && entries.iter().fold(0u64, |total, (_, count)| total.saturating_add(*count)) <= ROWS_MAX
+        };
+        if other.zeros > ROWS_MAX || !is_counted(other.positive) || !is_counted(other.negative) {
+            return damaged("bins are out of order or range");
+        }
+        if other.zeros == 0 && other.positive.is_empty() && other.negative.is_empty() {
+            return Ok(());
+        }
+        let (least, most) = other.bounds;
+        if !(least.is_finite() && most.is_finite() && least <= most) {
+            return damaged("min or max is impossible");
+        }
+        self.zeros += other.zeros;
+        self.positive.add_sorted(other.positive);
+        self.negative.add_sorted(other.negative);
+        self.least = self.least.min(least);
+        self.most = self.most.max(most);
+        Ok(())
+    }
+
     /// Appends the canonical bytes: version, zeros, then for positive and negative values the number of bins and for each its
     /// distance from the one before and its count (all LEB128), then, unless empty, min and max as little-endian doubles.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -178,7 +234,7 @@ impl Quantiles {
 
     /// Reads [`Self::encode`]'s bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
-        let mut reader = Reader::new("percentile", VERSION, bytes)?;
+        let mut reader = Reader::new(NAME, VERSION, bytes)?;
         let zeros = reader.rows()?;
         let positive = decode_store(&mut reader)?;
         let negative = decode_store(&mut reader)?;

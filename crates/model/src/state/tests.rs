@@ -368,3 +368,52 @@ fn float_deviation_does_not_cancel() {
     huge.add_slice(&[f64::MAX, f64::MIN]);
     assert_eq!(huge.stddev(), None);
 }
+
+/// The same state again from the parts that columns hold, merged into one of other rows.
+#[test]
+fn states_come_back_from_their_parts() {
+    let numbers: Vec<i64> = (0..4_000).map(|at| mix(at) as i64 >> (at % 60)).collect();
+    let floats: Vec<f64> = numbers.iter().map(|number| *number as f64 / 7.0).collect();
+    for rows in [0, 1, 30, 3_000] {
+        let (floats, numbers) = (&floats[..rows], &numbers[..rows]);
+        let sum: FloatSum = of(floats);
+        assert_eq!(FloatSum::from_parts(sum.parts()), Some(sum));
+        let moments: Moments = of(floats);
+        let (count, mean, squares) = moments.parts();
+        assert_eq!(Moments::from_parts(count, mean, squares), Some(moments));
+        let moments: IntMoments = of(numbers);
+        let (count, sum, squares) = moments.parts();
+        assert_eq!(IntMoments::from_parts(count, sum, squares), Some(moments));
+        let sketch: Quantiles = of(floats);
+        let (positive, negative): (Vec<_>, Vec<_>) =
+            (sketch.positive_bins().collect(), sketch.negative_bins().collect());
+        for other in [0, 2, 25, 900] {
+            let others: Quantiles = of(&floats[..other.min(rows)]);
+            let mut merged = others.clone();
+            let bounds = (sketch.min().unwrap_or(0.0), sketch.max().unwrap_or(0.0));
+            let bins = Bins { zeros: sketch.zeros(), positive: &positive, negative: &negative, bounds };
+            merged.merge_bins(&bins).expect("own bins");
+            assert_eq!(merged, joined(&others, &sketch), "{rows} and {other} rows");
+        }
+        let hashes: Vec<u64> = (0..rows as u64).map(mix).collect();
+        let set: Distinct = of(&hashes);
+        for other in [0u64, 100, 1_000, 9_000] {
+            let others: Distinct = of(&(50..other + 50).map(mix).collect::<Vec<_>>());
+            let mut merged = others.clone();
+            let outcome = match set.parts() {
+                DistinctParts::Exact(hashes) => {
+                    merged.insert_hashes(&hashes);
+                    Ok(())
+                }
+                DistinctParts::Sparse(registers) => merged.merge_registers(&registers),
+                DistinctParts::Dense(ranks) => merged.merge_ranks(ranks),
+            };
+            outcome.expect("own registers");
+            assert_eq!(merged, joined(&others, &set), "{rows} and {other} hashes");
+        }
+    }
+    assert!(Distinct::default().merge_ranks(&[52; Distinct::REGISTERS]).is_err());
+    assert!(Distinct::default().merge_registers(&[0x100]).is_err());
+    let damaged = Bins { zeros: 0, positive: &[(5, 1), (4, 1)], negative: &[], bounds: (1.0, 2.0) };
+    assert!(Quantiles::default().merge_bins(&damaged).is_err());
+}

@@ -79,6 +79,41 @@ impl Store {
         self.list_to_window();
     }
 
+    /// Adds counts of ascending bins.
+    pub fn add_sorted(&mut self, entries: &[(u32, u64)]) {
+        let (Some(&(low, _)), Some(&(high, _))) = (entries.first(), entries.last()) else { return };
+        let added: u64 = entries.iter().map(|(_, count)| count).sum();
+        if let Counts::List(own) = &self.counts
+            && self.total + added <= NARROW_TOTAL_MAX
+        {
+            if own.is_empty() && entries.len() <= LIST_BINS_MAX {
+                self.counts =
+                    Counts::List(entries.iter().map(|(bin, count)| (*bin, *count as u32)).collect());
+                self.total = added;
+                return;
+            }
+            // Past the length of a list it is an array anyway; as one it takes many bins at once.
+            if own.len() + entries.len() > LIST_BINS_MAX
+                && !own.is_empty()
+                && window_of(own) <= WINDOW_BINS_MAX
+            {
+                self.list_to_window();
+            }
+        }
+        if let Counts::Window { first, counts } = &mut self.counts
+            && self.total + added <= NARROW_TOTAL_MAX
+            && grow_to(first, counts, low)
+            && grow_to(first, counts, high)
+        {
+            for (bin, count) in entries {
+                counts[(bin - *first) as usize] += *count as u32;
+            }
+            self.total += added;
+            return;
+        }
+        entries.iter().for_each(|(bin, count)| self.add(*bin, *count));
+    }
+
     /// Adds another store's counts.
     pub fn merge(&mut self, other: &Self) {
         if self.total == 0 {

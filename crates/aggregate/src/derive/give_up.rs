@@ -1,0 +1,76 @@
+//! When a tier is given up before all rows have come, because its groups are clearly too many.
+//!
+//! This only saves work: whether a section is kept is decided by its bytes in the end.
+
+use tidewater_model::names::ProjectName;
+use tidewater_model::schema::Dataset;
+
+use super::axis::{Axis, Sorted};
+use super::table::Table;
+use super::{BYTES_SHARE, RowsExpected};
+use crate::rollup::RollupPlan;
+
+/// The first look at a tier; before it there is little to learn from, and little is spent.
+const ROWS_MIN: u64 = 32_768;
+/// Whole buckets that must have passed where rows come in time order: fewer say little of how many rows share a group.
+const BUCKETS_MIN: usize = 4;
+/// Estimates must be over the share by so much, in percent: a tier that nearly pays is tried to the end.
+const MARGIN_PERCENT: u64 = 125;
+
+/// Looks at one roll-up's finest tier as rows come.
+pub(super) struct Judge {
+    /// Rows come by time, so passed buckets get no more groups.
+    is_by_time: bool,
+    /// Rows come by one of the dimensions, so the groups of passed values are complete.
+    is_by_dimension: bool,
+    /// Groups and bytes of the trial encoding.
+    trial: Option<(u64, u64)>,
+}
+
+impl Judge {
+    pub fn new(dataset: &Dataset, plan: &RollupPlan) -> Self {
+        let sort = dataset.sort.first();
+        let is_sorted_by =
+            |column| plan.dimensions.iter().any(|own| own.key.is_none() && own.column == column);
+        Judge {
+            is_by_time: sort.is_none(),
+            is_by_dimension: sort.is_some_and(|column| is_sorted_by(*column)),
+            trial: None,
+        }
+    }
+
+    /// Whether enough rows have come to look.
+    pub fn is_due(&self, table: &Table, rows: u64) -> bool {
+        rows >= ROWS_MIN && (!self.is_by_time || table.buckets() > BUCKETS_MIN)
+    }
+
+    /// About the bytes that the table's groups take. They are encoded once as a trial, which tells the bytes of a group.
+    pub fn estimate(&mut self, table: &Table, project: &ProjectName, values: &[Axis], used: &[usize]) -> u64 {
+        let groups = table.groups.len() as u64;
+        let (of_groups, bytes) = *self.trial.get_or_insert_with(|| {
+            let is_used = |axis: usize| used.contains(&axis);
+            let sorted: Vec<Option<Sorted>> = values
+                .iter()
+                .enumerate()
+                .map(|(axis, values)| is_used(axis).then(|| values.sort()))
+                .collect();
+            (groups.max(1), table.encode(project, &sorted, used).bytes())
+        });
+        bytes * groups / of_groups
+    }
+
+    /// Whether the bytes for the rows so far are too many for those rows, or even for all that will come.
+    pub fn is_hopeless(&self, bytes: u64, rows: u64, expected: RowsExpected) -> bool {
+        let allowed = |rows: u64| {
+            let raw = u128::from(expected.raw_bytes) * u128::from(rows) / u128::from(expected.rows.max(1));
+            raw as u64 / BYTES_SHARE / 100 * MARGIN_PERCENT
+        };
+        let is_settled = self.is_by_time || self.is_by_dimension;
+        bytes > allowed(expected.rows.max(rows)) || (is_settled && bytes > allowed(rows))
+    }
+
+    /// The next project's groups may be of another kind.
+    pub fn end_project(&mut self) {
+        self.trial = None;
+    }
+}

@@ -1,0 +1,435 @@
+//! Stored states into the states of groups, straight from their bytes.
+
+use std::ops::Range;
+
+use arrow_array::Array;
+use bytes::Bytes;
+use tidewater_model::state::{Bins, Distinct, First, FloatSum, IntMoments, Last, Moments, Quantiles};
+
+use super::bytes::{damaged, require};
+use super::measure::{self, Arrays, DENSE, EXACT, SPARSE, Sets, Sketches, Sums};
+use super::packed::{Packed, visit};
+use crate::error::AggregateError;
+use crate::feed::{Keys, Rows};
+use crate::state::{Aggregate, States, float_of_order};
+
+/// The states of a slice's rows, as stored.
+#[derive(Clone, Debug)]
+pub struct EncodedStates {
+    bytes: Bytes,
+    /// Rows of the slice.
+    total: usize,
+    /// The rows that are here.
+    first: usize,
+    rows: usize,
+}
+
+/// More rows than can be; a count above it is damaged, and sums of counts below it do not overflow.
+const ROWS_MAX: u64 = 1 << 56;
+/// The size of a sum of 2^56 numbers of 64 bits; larger ones are damaged.
+const SUM_MAX: u128 = 1 << 120;
+
+impl EncodedStates {
+    /// The measure column of a slice with `total` rows, of which those of `range` are used.
+    pub(super) fn new(bytes: Bytes, total: usize, range: Range<usize>) -> Self {
+        EncodedStates { bytes, total, first: range.start, rows: range.len() }
+    }
+
+    /// How many there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes of the whole column.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The column is of this kind, as its bytes tell.
+    pub fn kind(&self) -> Result<crate::state::StateKind, AggregateError> {
+        measure::read(&self.bytes, self.total).map(|(kind, _)| kind)
+    }
+}
+
+impl States {
+    /// Adds the stored states of `rows` to the groups that `keys` tells, which there must be room for. The stored states are of this
+    /// kind, or means where this holds sums.
+    pub fn merge_encoded(
+        &mut self,
+        encoded: &EncodedStates,
+        rows: Rows<'_>,
+        keys: Keys<'_>,
+    ) -> Result<(), AggregateError> {
+        let is_inside = match rows {
+            Rows::All(rows) => rows <= encoded.rows,
+            Rows::List(rows) => rows.iter().all(|row| (*row as usize) < encoded.rows),
+        };
+        if !is_inside {
+            return Err(AggregateError::Inconsistent { what: "a row past the end of a roll-up" });
+        }
+        let (_, arrays) = measure::read(&encoded.bytes, encoded.total)?;
+        Merge { first: encoded.first, total: encoded.total, rows, keys, is_damaged: false }.all(self, &arrays)
+    }
+}
+
+struct Merge<'a> {
+    /// The row of the column that the rows are counted from.
+    first: usize,
+    total: usize,
+    rows: Rows<'a>,
+    keys: Keys<'a>,
+    is_damaged: bool,
+}
+
+impl Merge<'_> {
+    fn all(mut self, states: &mut States, arrays: &Arrays<'_>) -> Result<(), AggregateError> {
+        match (states, arrays) {
+            (States::Count(own), Arrays::Count(counts)) => self.counts(own, counts, |count| count),
+            (States::IntSum(own), Arrays::IntSum(sums) | Arrays::IntMean(sums, _)) => {
+                self.sums(own, sums, |state, sum| state.0 += sum);
+            }
+            (States::IntMean(own), Arrays::IntMean(sums, counts)) => {
+                self.sums(own, sums, |state, sum| state.sum.0 += sum);
+                self.counts(own, counts, |state| &mut state.count);
+            }
+            (States::FloatSum(own), Arrays::FloatSum(sums) | Arrays::FloatMean(sums, _)) => {
+                self.float_sums(own, sums, |state| state);
+            }
+            (States::FloatMean(own), Arrays::FloatMean(sums, counts)) => {
+                self.float_sums(own, sums, |state| &mut state.sum);
+                self.counts(own, counts, |state| &mut state.count);
+            }
+            (States::Least(own), Arrays::Extreme(values)) => self.extremes(own, values),
+            (States::Greatest(own), Arrays::Extreme(values)) => self.extremes(own, values),
+            (States::Text(own), Arrays::Text { dictionary, codes_and_times: [codes, times] }) => {
+                self.each([codes, times], |group, [code, time]| {
+                    let Some(place) = code.checked_sub(1) else { return true };
+                    if place >= dictionary.len() as u64 {
+                        return false;
+                    }
+                    own.offer(group, time as i64, dictionary.value(place as usize));
+                    true
+                });
+            }
+            (States::IntMoments(own), Arrays::IntMoments(sums, parts)) => self.int_moments(own, sums, parts),
+            (States::FloatMoments(own), Arrays::FloatMoments([counts, means, squares])) => {
+                self.each([counts, means, squares], |group, [count, mean, squares]| {
+                    let (mean, squares) = (float(mean), float(squares));
+                    let other = Moments::from_parts(count, mean, squares);
+                    other.is_some_and(|other| {
+                        own[group].merge(&other);
+                        true
+                    })
+                });
+            }
+            (States::Distinct(own), Arrays::Distinct(sets)) => self.sets(&mut own.states, sets)?,
+            (States::Quantiles(own), Arrays::Quantiles(sketches)) => self.sketches(own, sketches)?,
+            (States::First(own), Arrays::Timed([is_there, values, times])) => {
+                self.each([is_there, values, times], |group, [is_there, value, time]| {
+                    if is_there == 1 {
+                        First::update(&mut own[group], time as i64, value as i64);
+                    }
+                    is_there <= 1
+                });
+            }
+            (States::Last(own), Arrays::Timed([is_there, values, times])) => {
+                self.each([is_there, values, times], |group, [is_there, value, time]| {
+                    if is_there == 1 {
+                        Last::update(&mut own[group], time as i64, value as i64);
+                    }
+                    is_there <= 1
+                });
+            }
+            _ => {
+                return Err(AggregateError::Inconsistent {
+                    what: "a roll-up holds another state than its key",
+                });
+            }
+        }
+        require(!self.is_damaged, "a state is impossible")
+    }
+
+    /// Calls `take(state, numbers)` for each row; what it calls false is damaged.
+    #[inline]
+    fn into<S, const N: usize>(
+        &mut self,
+        states: &mut [S],
+        arrays: [&Packed<'_>; N],
+        mut take: impl FnMut(&mut S, [u64; N]) -> bool,
+    ) {
+        let mut is_right = true;
+        match self.keys {
+            Keys::One(group) => {
+                let state = &mut states[group as usize];
+                visit(arrays, self.first, self.rows, |_, numbers| is_right &= take(state, numbers));
+            }
+            Keys::Runs(groups) | Keys::Each(groups) => {
+                visit(arrays, self.first, self.rows, |place, numbers| {
+                    is_right &= take(&mut states[groups[place] as usize], numbers);
+                });
+            }
+        }
+        self.is_damaged |= !is_right;
+    }
+
+    fn each<const N: usize>(
+        &mut self,
+        arrays: [&Packed<'_>; N],
+        mut take: impl FnMut(usize, [u64; N]) -> bool,
+    ) {
+        let (keys, mut is_right) = (self.keys, true);
+        visit(arrays, self.first, self.rows, |place, numbers| {
+            is_right &= take(keys.at(place) as usize, numbers)
+        });
+        self.is_damaged |= !is_right;
+    }
+
+    fn counts<S>(&mut self, own: &mut [S], counts: &Packed<'_>, of: impl Fn(&mut S) -> &mut u64) {
+        self.into(own, [counts], |state, [count]| {
+            let held = of(state);
+            *held = held.wrapping_add(count);
+            count <= ROWS_MAX
+        });
+    }
+
+    fn sums<S>(&mut self, own: &mut [S], sums: &Sums<'_>, add: impl Fn(&mut S, i128)) {
+        match &sums.high {
+            None => self.into(own, [&sums.low], |state, [sum]| {
+                add(state, i128::from(sum as i64));
+                true
+            }),
+            Some(high) => self.into(own, [&sums.low, high], |state, parts| {
+                let sum = wide(parts);
+                let is_possible = sum.unsigned_abs() <= SUM_MAX;
+                if is_possible {
+                    add(state, sum);
+                }
+                is_possible
+            }),
+        }
+    }
+
+    fn float_sums<S>(
+        &mut self,
+        own: &mut [S],
+        parts: &[Packed<'_>; 4],
+        of: impl Fn(&mut S) -> &mut FloatSum,
+    ) {
+        self.into(own, parts.each_ref(), |state, parts| {
+            FloatSum::from_parts(parts.map(float)).is_some_and(|other| {
+                of(state).merge(&other);
+                true
+            })
+        });
+    }
+
+    fn extremes<S: Aggregate<i64>>(&mut self, own: &mut [S], [is_there, values]: &[Packed<'_>; 2]) {
+        self.into(own, [is_there, values], |state, [is_there, value]| {
+            if is_there == 1 {
+                state.add(value as i64);
+            }
+            is_there <= 1
+        });
+    }
+
+    fn int_moments(
+        &mut self,
+        own: &mut [IntMoments],
+        sums: &Sums<'_>,
+        [counts, low, middle, high]: &[Packed<'_>; 4],
+    ) {
+        let take = |state: &mut IntMoments, sum: i128, [count, low, middle, high]: [u64; 4]| {
+            IntMoments::from_parts(count, sum, [low, middle, high]).is_some_and(|other| {
+                state.merge(&other);
+                true
+            })
+        };
+        match &sums.high {
+            None => self.into(own, [&sums.low, counts, low, middle, high], |state, [sum, parts @ ..]| {
+                take(state, i128::from(sum as i64), parts)
+            }),
+            Some(more) => {
+                self.into(
+                    own,
+                    [&sums.low, more, counts, low, middle, high],
+                    |state, [sum, more, parts @ ..]| take(state, wide([sum, more]), parts),
+                );
+            }
+        }
+    }
+
+    fn sets(&mut self, own: &mut [Distinct], sets: &Sets<'_>) -> Result<(), AggregateError> {
+        let [forms, lengths] = &sets.rows;
+        let (forms, lengths) = (forms.numbers(0..self.total), lengths.numbers(0..self.total));
+        let starts = set_starts(&forms, &lengths)?;
+        let mut registers = Vec::new();
+        let mut ranks = [0u8; Distinct::REGISTERS];
+        for place in 0..self.rows.len() {
+            let row = self.first + self.rows.at(place);
+            let set = &mut own[self.keys.at(place) as usize];
+            let (start, length) = (starts[row], lengths[row] as usize);
+            match forms[row] {
+                EXACT => {
+                    require(start + length <= sets.hashes.len(), "a set is cut short")?;
+                    sets.hashes.for_each_part(start..start + length, |hashes| set.insert_hashes(hashes));
+                }
+                SPARSE => {
+                    require(start + length <= sets.gaps.len(), "a set is cut short")?;
+                    registers.clear();
+                    let mut number = 0u64;
+                    sets.gaps.for_each_part(start..start + length, |gaps| {
+                        registers.extend(gaps.iter().map(|gap| {
+                            number = number.saturating_add(*gap).min(Distinct::REGISTERS as u64);
+                            (number as u32) << 8
+                        }));
+                    });
+                    let mut place = 0;
+                    sets.sparse_ranks.for_each_part(start..start + length, |ranks| {
+                        for rank in ranks {
+                            registers[place] |= (*rank).min(0xff) as u32;
+                            place += 1;
+                        }
+                    });
+                    set.merge_registers(&registers)?;
+                }
+                _ => {
+                    require(start + ranks.len() <= sets.dense_ranks.len(), "a set is cut short")?;
+                    let mut place = 0;
+                    sets.dense_ranks.for_each_part(start..start + ranks.len(), |part| {
+                        let own = &mut ranks[place..place + part.len()];
+                        own.iter_mut().zip(part).for_each(|(own, rank)| *own = (*rank).min(0xff) as u8);
+                        place += part.len();
+                    });
+                    set.merge_ranks(&ranks)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sketches(&mut self, own: &mut [Quantiles], sketches: &Sketches<'_>) -> Result<(), AggregateError> {
+        let [zeros, positive, negative, least, most] = &sketches.rows;
+        let starts =
+            BinStarts::new(positive.numbers(0..self.total), negative.numbers(0..self.total), sketches)?;
+        let mut bins = BinReader::new(sketches);
+        let (keys, is_whole) = (self.keys, sketches.is_whole);
+        let (mut outcome, first, mut places) =
+            (Ok(()), self.first, (0..self.rows.len()).map(|place| self.rows.at(place)));
+        let (mut positive, mut negative) = (Vec::new(), Vec::new());
+        visit([zeros, least, most], self.first, self.rows, |place, [zeros, least, most]| {
+            let row = first + places.next().unwrap_or_default();
+            let (least, most) = match is_whole {
+                true => (least as i64 as f64, (least as i64).wrapping_add(most as i64) as f64),
+                false => (float(least), float(most)),
+            };
+            let (of_positive, of_negative) = starts.of(row);
+            bins.read(of_positive, &mut positive);
+            bins.read(of_negative, &mut negative);
+            let part = Bins { zeros, positive: &positive, negative: &negative, bounds: (least, most) };
+            if outcome.is_ok() {
+                outcome = own[keys.at(place) as usize].merge_bins(&part);
+            }
+        });
+        Ok(outcome?)
+    }
+}
+
+fn float(order: u64) -> f64 {
+    float_of_order(order as i64)
+}
+
+fn wide([low, high]: [u64; 2]) -> i128 {
+    i128::from(high as i64) << 64 | i128::from(low)
+}
+
+/// Where each row's set begins among those of its form.
+fn set_starts(forms: &[u64], lengths: &[u64]) -> Result<Vec<usize>, AggregateError> {
+    let mut ends = [0usize; 3];
+    let mut starts = Vec::with_capacity(forms.len());
+    for (form, length) in forms.iter().zip(lengths) {
+        let end = ends.get_mut(*form as usize).ok_or(damaged("the form of a set is unknown"))?;
+        starts.push(*end);
+        let length = if *form == DENSE { Distinct::REGISTERS as u64 } else { *length };
+        // Lengths of damaged bytes may be anything; no array is so long.
+        require(length <= u64::from(u32::MAX), "a set is longer than its bytes")?;
+        *end += length as usize;
+    }
+    Ok(starts)
+}
+
+/// The bins of one store: the place among all first bins, and the range among all bins.
+type StoreBins = (usize, Range<usize>);
+
+/// Where each row's bins are.
+struct BinStarts {
+    positive: Vec<u64>,
+    negative: Vec<u64>,
+    /// Of each row the place of its first bins and of its bins.
+    starts: Vec<(u32, u32)>,
+}
+
+impl BinStarts {
+    fn new(positive: Vec<u64>, negative: Vec<u64>, sketches: &Sketches<'_>) -> Result<Self, AggregateError> {
+        let (mut firsts, mut bins) = (0u64, 0u64);
+        let mut starts = Vec::with_capacity(positive.len());
+        for (positive, negative) in positive.iter().zip(&negative) {
+            starts.push((firsts as u32, bins as u32));
+            firsts += u64::from(*positive > 0) + u64::from(*negative > 0);
+            bins = bins.saturating_add(*positive).saturating_add(*negative);
+            require(bins <= u64::from(u32::MAX), "there are more bins than a column can hold")?;
+        }
+        let is_whole = bins == sketches.gaps.len() as u64 && firsts == sketches.firsts.len() as u64;
+        require(is_whole, "bins are missing")?;
+        Ok(BinStarts { positive, negative, starts })
+    }
+
+    fn of(&self, row: usize) -> (StoreBins, StoreBins) {
+        let (first, start) = (self.starts[row].0 as usize, self.starts[row].1 as usize);
+        let middle = start + self.positive[row] as usize;
+        let second = first + usize::from(self.positive[row] > 0);
+        ((first, start..middle), (second, middle..middle + self.negative[row] as usize))
+    }
+}
+
+/// Reads bins of one store after the other; stores mostly follow each other.
+struct BinReader<'a> {
+    sketches: &'a Sketches<'a>,
+    firsts: Vec<u64>,
+    /// Bins that are unpacked, from `at` on.
+    at: usize,
+    gaps: Vec<u64>,
+    counts: Vec<u64>,
+}
+
+/// Bins that are unpacked at a time.
+const BINS_AHEAD: usize = 2_048;
+
+impl<'a> BinReader<'a> {
+    fn new(sketches: &'a Sketches<'a>) -> Self {
+        let firsts = sketches.firsts.numbers(0..sketches.firsts.len());
+        BinReader { sketches, firsts, at: 0, gaps: Vec::new(), counts: Vec::new() }
+    }
+
+    fn read(&mut self, (first, range): StoreBins, out: &mut Vec<(u32, u64)>) {
+        out.clear();
+        if range.is_empty() {
+            return;
+        }
+        if range.start < self.at || range.end > self.at + self.gaps.len() {
+            let until = range.end.max(range.start + BINS_AHEAD).min(self.sketches.gaps.len());
+            self.at = range.start;
+            self.gaps.clear();
+            self.counts.clear();
+            let (gaps, counts) = (&mut self.gaps, &mut self.counts);
+            self.sketches.gaps.for_each_part(range.start..until, |part| gaps.extend_from_slice(part));
+            self.sketches.counts.for_each_part(range.start..until, |part| counts.extend_from_slice(part));
+        }
+        let own = range.start - self.at..range.end - self.at;
+        let mut bin = self.firsts[first];
+        out.extend(self.gaps[own.clone()].iter().zip(&self.counts[own]).map(|(gap, count)| {
+            bin = bin.saturating_add(*gap);
+            // What is no bin stays none.
+            (bin.min(u64::from(u32::MAX)) as u32, *count)
+        }));
+    }
+}

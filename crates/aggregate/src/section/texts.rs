@@ -1,0 +1,150 @@
+//! Sorted distinct texts as bytes: each shares its beginning with the one before.
+
+use arrow_array::StringArray;
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+
+use super::bytes::{Reader, damaged, require, write_count, write_part};
+use super::packed::{Packed, write_counts};
+use crate::error::AggregateError;
+
+/// A shared beginning is at most so long, so that damaged bytes cannot blow up without bound.
+const SHARED_MAX: usize = 255;
+/// The endings as they are.
+const RAW: u8 = 0;
+/// The endings as one LZ4 block.
+const LZ4: u8 = 1;
+/// LZ4 makes bytes at most so many times longer; what claims more is damaged.
+const LZ4_RATIO_MAX: usize = 255;
+
+/// Appends texts that ascend by UTF-8 bytes.
+pub(super) fn write(texts: &[&str], out: &mut Vec<u8>) {
+    let (mut shared, mut lengths, mut endings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut before: &[u8] = &[];
+    for text in texts {
+        let text = text.as_bytes();
+        let same = before.iter().zip(text).take(SHARED_MAX).take_while(|(a, b)| a == b).count();
+        shared.push(same as u64);
+        lengths.push((text.len() - same) as u64);
+        endings.extend_from_slice(&text[same..]);
+        before = text;
+    }
+    write_counts(&shared, out);
+    write_counts(&lengths, out);
+    let packed = lz4_flex::block::compress(&endings);
+    // Unpacking costs time at every cold read, so it has to save something.
+    if packed.len() < endings.len() / 8 * 7 {
+        out.push(LZ4);
+        write_count(out, endings.len() as u64);
+        write_part(out, &packed);
+    } else {
+        out.push(RAW);
+        write_part(out, &endings);
+    }
+}
+
+/// Reads what [`write`] wrote.
+pub(super) fn read(reader: &mut Reader<'_>) -> Result<StringArray, AggregateError> {
+    let shared = Packed::read(reader)?;
+    let lengths = Packed::read_exact(reader, shared.len())?;
+    let unpacked;
+    let endings: &[u8] = match reader.u8()? {
+        RAW => reader.part()?,
+        LZ4 => {
+            let len = reader.size()?;
+            let packed = reader.part()?;
+            require(len / LZ4_RATIO_MAX <= packed.len(), "a dictionary is longer than its bytes can hold")?;
+            unpacked = lz4_flex::block::decompress(packed, len)
+                .map_err(|_| damaged("the texts of a dictionary cannot be unpacked"))?;
+            &unpacked
+        }
+        _ => return Err(damaged("the form of a dictionary is unknown")),
+    };
+    let count = shared.len();
+    let (shared, lengths) = (shared.numbers(0..count), lengths.numbers(0..count));
+    let (offsets, bytes) = join(&shared, &lengths, endings)?;
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    StringArray::try_new(offsets, Buffer::from_vec(bytes), None)
+        .map_err(|_| damaged("a text of a dictionary is no UTF-8"))
+}
+
+/// A step over which the beginnings and endings of texts are copied; most fit, and a copy of a fixed length is one instruction.
+const STEP: usize = 16;
+
+fn join(shared: &[u64], lengths: &[u64], endings: &[u8]) -> Result<(Vec<i32>, Vec<u8>), AggregateError> {
+    let total = shared.iter().zip(lengths).try_fold(0u64, |total, (shared, length)| {
+        total.checked_add(*shared)?.checked_add(*length).filter(|total| *total <= i32::MAX as u64)
+    });
+    let total = total.ok_or(damaged("a dictionary is over 2 GiB"))? as usize;
+    let endings_len: u64 = lengths.iter().sum();
+    require(endings_len == endings.len() as u64, "a dictionary's lengths do not add up")?;
+    require(shared.iter().all(|shared| *shared <= SHARED_MAX as u64), "a shared beginning is too long")?;
+    // Endings are distinct, so each but one has a byte, and beginnings are bounded: this is bounded by the bytes there are.
+    require(shared.len() <= endings.len() + 1, "a text of a dictionary is there twice")?;
+    let mut bytes = vec![0u8; total + STEP];
+    let mut offsets = Vec::with_capacity(shared.len() + 1);
+    offsets.push(0);
+    let (mut start, mut end, mut from) = (0usize, 0usize, 0usize);
+    for (shared, length) in shared.iter().zip(lengths) {
+        let (shared, length) = (*shared as usize, *length as usize);
+        require(shared <= end - start, "a shared beginning is longer than the text before")?;
+        if shared <= STEP {
+            let chunk: [u8; STEP] = bytes[start..start + STEP].try_into().expect("a slice of that length");
+            bytes[end..end + STEP].copy_from_slice(&chunk);
+        } else {
+            bytes.copy_within(start..start + shared, end);
+        }
+        (start, end) = (end, end + shared);
+        match endings.get(from..from + STEP) {
+            // What is copied too much is written over by the next text, or cut off at the end.
+            Some(chunk) if length <= STEP && end + STEP <= bytes.len() => {
+                bytes[end..end + STEP].copy_from_slice(chunk);
+            }
+            _ => bytes[end..end + length].copy_from_slice(&endings[from..from + length]),
+        }
+        from += length;
+        end += length;
+        offsets.push(end as i32);
+    }
+    bytes.truncate(total);
+    Ok((offsets, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Array;
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn texts_come_back(
+            texts in prop_oneof![
+                btree_set("(user-|team/é)?[0-9]{0,6}", 0..400),
+                btree_set("x{0,300}[a-zé]{0,40}", 0..60),
+                btree_set(any::<String>(), 0..40),
+            ],
+        ) {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let mut bytes = Vec::new();
+            write(&texts, &mut bytes);
+            let mut reader = Reader::new(&bytes);
+            let array = read(&mut reader).expect("own bytes");
+            prop_assert_eq!(reader.left(), 0);
+            prop_assert_eq!((0..array.len()).map(|row| array.value(row)).collect::<Vec<_>>(), texts);
+        }
+
+        #[test]
+        fn foreign_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..120), count in 0u64..5, shared in 0u64..5) {
+            let _ = read(&mut Reader::new(&bytes));
+            let mut own = Vec::new();
+            write_counts(&vec![shared; count as usize], &mut own);
+            write_counts(&vec![shared; count as usize], &mut own);
+            own.extend(bytes);
+            let _ = read(&mut Reader::new(&own));
+        }
+    }
+}
