@@ -109,3 +109,8 @@ def dashboards(bench):
         figures = bench.client("dashboards", *bench.target(running), *load, *ingest)
         figures["peak_rss_bytes"] = running.peak_rss_bytes()
     bench.record("dashboards", figures)
+
+
+def cache_micro(bench):
+    """The answer cache by itself."""
+    bench.record("cache_micro", bench.client("cache-micro", "--seconds", min(2, bench.wrk_seconds)))

@@ -5,6 +5,7 @@
 
 mod asks;
 mod bare;
+mod cache_micro;
 mod dashboards;
 mod freshness;
 mod generate;
@@ -66,6 +67,8 @@ enum Command {
     Dashboards(dashboards::Options),
     /// Answers every POST with the bytes of a file: what HTTP alone costs.
     Bare(bare::Options),
+    /// Measures gets and sets a second of the answer cache by itself.
+    CacheMicro(cache_micro::Options),
     /// Measures fdatasync of 4 KiB appends in a folder.
     Fdatasync {
         /// The folder on the file system in question; the probe file is removed afterwards.
@@ -84,6 +87,7 @@ fn main() -> anyhow::Result<()> {
         Command::Freshness(options) => freshness::run(&options)?,
         Command::Dashboards(options) => dashboards::run(&options)?,
         Command::Bare(options) => bare::run(&options)?,
+        Command::CacheMicro(options) => cache_micro::run(&options)?,
         Command::Fdatasync { dir } => latency::fdatasync(&dir)?.to_json(),
     };
     println!("{figures}");
