@@ -6,6 +6,7 @@
 
 mod bytes;
 pub(crate) mod dimension;
+mod floats;
 mod lanes;
 pub(crate) mod measure;
 mod merge;

@@ -12,36 +12,29 @@ use crate::rollup::RollupPlan;
 
 /// The first look at a tier; before it there is little to learn from, and little is spent.
 const ROWS_MIN: u64 = 32_768;
-/// Whole buckets that must have passed where rows come in time order: fewer say little of how many rows share a group.
+/// Whole buckets that must have passed: fewer say little of how many rows share a group.
 const BUCKETS_MIN: usize = 4;
 /// Estimates must be over the share by so much, in percent: a tier that nearly pays is tried to the end.
 const MARGIN_PERCENT: u64 = 125;
 
 /// Looks at one roll-up's finest tier as rows come.
 pub(super) struct Judge {
-    /// Rows come by time, so passed buckets get no more groups.
-    is_by_time: bool,
-    /// Rows come by one of the dimensions, so the groups of passed values are complete.
-    is_by_dimension: bool,
+    /// Rows with equal dimensions come in time order, so passed buckets get no more groups and are like those to come.
+    is_settled_by_order: bool,
     /// Groups and bytes of the trial encoding.
     trial: Option<(u64, u64)>,
 }
 
 impl Judge {
     pub fn new(dataset: &Dataset, plan: &RollupPlan) -> Self {
-        let sort = dataset.sort.first();
-        let is_sorted_by =
+        let is_dimension =
             |column| plan.dimensions.iter().any(|own| own.key.is_none() && own.column == column);
-        Judge {
-            is_by_time: sort.is_none(),
-            is_by_dimension: sort.is_some_and(|column| is_sorted_by(*column)),
-            trial: None,
-        }
+        Judge { is_settled_by_order: dataset.sort.iter().all(|column| is_dimension(*column)), trial: None }
     }
 
     /// Whether enough rows have come to look.
     pub fn is_due(&self, table: &Table, rows: u64) -> bool {
-        rows >= ROWS_MIN && (!self.is_by_time || table.buckets() > BUCKETS_MIN)
+        rows >= ROWS_MIN && table.buckets() > BUCKETS_MIN
     }
 
     /// About the bytes that the table's groups take. They are encoded once as a trial, which tells the bytes of a group.
@@ -65,8 +58,7 @@ impl Judge {
             let raw = u128::from(expected.raw_bytes) * u128::from(rows) / u128::from(expected.rows.max(1));
             raw as u64 / BYTES_SHARE / 100 * MARGIN_PERCENT
         };
-        let is_settled = self.is_by_time || self.is_by_dimension;
-        bytes > allowed(expected.rows.max(rows)) || (is_settled && bytes > allowed(rows))
+        bytes > allowed(expected.rows.max(rows)) || (self.is_settled_by_order && bytes > allowed(rows))
     }
 
     /// The next project's groups may be of another kind.

@@ -6,17 +6,11 @@ use tidewater_model::state::{Distinct, DistinctParts, FloatSum, Quantiles};
 
 use super::VERSION;
 use super::bytes::{Reader, damaged, require, write_part};
+use super::floats::{self, Floats};
 use super::packed::{Packed, write_codes, write_counts, write_signed};
 use super::texts;
 use crate::error::AggregateError;
-use crate::state::{StateKind, States, TextRule, Texts, order_of_float};
-
-/// Bounds of percentiles are whole numbers.
-pub(super) const WHOLE: u8 = 0;
-/// Bounds of percentiles are floats, as numbers in their order.
-pub(super) const FLOATS: u8 = 1;
-/// Past 2^53 not every whole number is a float.
-const WHOLE_MAX: f64 = (1u64 << 53) as f64;
+use crate::state::{StateKind, States, TextRule, Texts};
 
 /// How a set of distinct values is held.
 pub(super) const EXACT: u64 = 0;
@@ -99,7 +93,8 @@ impl Writer<'_> {
     }
 
     fn floats<S>(&mut self, states: &[S], value: impl Fn(&S) -> f64) {
-        self.signed(states, |state| order_of_float(value(state)));
+        let values = self.gather(states, value);
+        self.part(|out| floats::write(&values, out));
     }
 
     /// The low halves, and the high ones where a sum needs them.
@@ -210,26 +205,8 @@ impl Writer<'_> {
         for numbers in [&zeros, &positive, &negative, &firsts, &gaps, &counts] {
             self.part(|out| write_counts(numbers, out));
         }
-        self.bounds(sketches);
-    }
-
-    /// The least, and the distance of the greatest from it where both are whole numbers.
-    fn bounds(&mut self, sketches: &[Quantiles]) {
-        let bounds =
-            self.gather(sketches, |sketch| (sketch.min().unwrap_or(0.0), sketch.max().unwrap_or(0.0)));
-        let is_whole = |value: f64| value.trunc() == value && value.abs() <= WHOLE_MAX;
-        let (form, values): (u8, Vec<(i64, i64)>) =
-            if bounds.iter().all(|(least, most)| is_whole(*least) && is_whole(*most)) {
-                let whole = |(least, most): &(f64, f64)| (*least as i64, *most as i64 - *least as i64);
-                (WHOLE, bounds.iter().map(whole).collect())
-            } else {
-                let ordered = |(least, most): &(f64, f64)| (order_of_float(*least), order_of_float(*most));
-                (FLOATS, bounds.iter().map(ordered).collect())
-            };
-        let (least, most): (Vec<i64>, Vec<i64>) = values.into_iter().unzip();
-        self.out.push(form);
-        self.part(|out| write_signed(&least, out));
-        self.part(|out| write_signed(&most, out));
+        self.floats(sketches, |sketch| sketch.min().unwrap_or_default());
+        self.floats(sketches, |sketch| sketch.max().unwrap_or_default());
     }
 }
 
@@ -275,8 +252,8 @@ pub(super) enum Arrays<'a> {
     Count(Packed<'a>),
     IntSum(Sums<'a>),
     IntMean(Sums<'a>, Packed<'a>),
-    FloatSum([Packed<'a>; 4]),
-    FloatMean([Packed<'a>; 4], Packed<'a>),
+    FloatSum([Floats<'a>; 4]),
+    FloatMean([Floats<'a>; 4], Packed<'a>),
     /// Is there, value.
     Extreme([Packed<'a>; 2]),
     Text {
@@ -284,8 +261,8 @@ pub(super) enum Arrays<'a> {
         codes_and_times: [Packed<'a>; 2],
     },
     IntMoments(Sums<'a>, [Packed<'a>; 4]),
-    /// Count, mean, squares.
-    FloatMoments([Packed<'a>; 3]),
+    /// Counts; means and squares.
+    FloatMoments(Packed<'a>, [Floats<'a>; 2]),
     Distinct(Sets<'a>),
     Quantiles(Sketches<'a>),
     /// Is there, value, time.
@@ -305,9 +282,10 @@ pub(super) struct Sets<'a> {
 }
 
 pub(super) struct Sketches<'a> {
-    /// Zeros, positive bins, negative bins, least, most.
-    pub rows: [Packed<'a>; 5],
-    pub is_whole: bool,
+    /// Zeros, positive bins, negative bins.
+    pub rows: [Packed<'a>; 3],
+    /// Least, most.
+    pub bounds: [Floats<'a>; 2],
     /// The first bin of each store that has bins, end to end.
     pub firsts: Packed<'a>,
     /// Of all stores' bins, end to end: the distance from the bin before (0 for the first), and the count.
@@ -325,8 +303,8 @@ pub(super) fn read(bytes: &[u8], total: usize) -> Result<(StateKind, Arrays<'_>)
         StateKind::Count => Arrays::Count(parts.array()?),
         StateKind::IntSum => Arrays::IntSum(parts.sums()?),
         StateKind::IntMean => Arrays::IntMean(parts.sums()?, parts.array()?),
-        StateKind::FloatSum => Arrays::FloatSum(parts.arrays()?),
-        StateKind::FloatMean => Arrays::FloatMean(parts.arrays()?, parts.array()?),
+        StateKind::FloatSum => Arrays::FloatSum(parts.floats()?),
+        StateKind::FloatMean => Arrays::FloatMean(parts.floats()?, parts.array()?),
         StateKind::Least | StateKind::Greatest => Arrays::Extreme(parts.arrays()?),
         StateKind::Text(_) => {
             let mut part = Reader::new(parts.reader.part()?);
@@ -340,7 +318,7 @@ pub(super) fn read(bytes: &[u8], total: usize) -> Result<(StateKind, Arrays<'_>)
             let [low, middle, high] = parts.arrays()?;
             Arrays::IntMoments(sums, [counts, low, middle, high])
         }
-        StateKind::FloatMoments => Arrays::FloatMoments(parts.arrays()?),
+        StateKind::FloatMoments => Arrays::FloatMoments(parts.array()?, parts.floats()?),
         StateKind::Distinct => Arrays::Distinct(parts.sets()?),
         StateKind::Quantiles => Arrays::Quantiles(parts.sketches()?),
         StateKind::First | StateKind::Last => Arrays::Timed(parts.arrays()?),
@@ -374,6 +352,16 @@ impl<'a> Parts<'_, 'a> {
         arrays.try_into().map_err(|_| damaged("it is cut short"))
     }
 
+    fn floats<const N: usize>(&mut self) -> Result<[Floats<'a>; N], AggregateError> {
+        let mut arrays = Vec::with_capacity(N);
+        for _ in 0..N {
+            let mut part = Reader::new(self.reader.part()?);
+            arrays.push(Floats::read(&mut part, self.total)?);
+            part.end()?;
+        }
+        arrays.try_into().map_err(|_| damaged("it is cut short"))
+    }
+
     fn sums(&mut self) -> Result<Sums<'a>, AggregateError> {
         let low = self.array()?;
         let high = self.reader.part()?;
@@ -395,18 +383,9 @@ impl<'a> Parts<'_, 'a> {
     }
 
     fn sketches(&mut self) -> Result<Sketches<'a>, AggregateError> {
-        let [zeros, positive, negative] = self.arrays()?;
+        let rows = self.arrays()?;
         let (firsts, gaps, counts) = (self.any_length()?, self.any_length()?, self.any_length()?);
         require(gaps.len() == counts.len(), "bins have no counts")?;
-        let form = self.reader.u8()?;
-        require(form == WHOLE || form == FLOATS, "the form of bounds is unknown")?;
-        let [least, most] = self.arrays()?;
-        Ok(Sketches {
-            rows: [zeros, positive, negative, least, most],
-            is_whole: form == WHOLE,
-            firsts,
-            gaps,
-            counts,
-        })
+        Ok(Sketches { rows, bounds: self.floats()?, firsts, gaps, counts })
     }
 }

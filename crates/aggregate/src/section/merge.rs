@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tidewater_model::state::{Bins, Distinct, First, FloatSum, IntMoments, Last, Moments, Quantiles};
 
 use super::bytes::{damaged, require};
+use super::floats::Floats;
 use super::measure::{self, Arrays, DENSE, EXACT, SPARSE, Sets, Sketches, Sums};
 use super::packed::{Packed, visit};
 use crate::error::AggregateError;
 use crate::feed::{Keys, Rows};
-use crate::state::{Aggregate, States, float_of_order};
+use crate::state::{Aggregate, States};
 
 /// The states of a slice's rows, as stored.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ impl Merge<'_> {
             (States::Least(own), Arrays::Extreme(values)) => self.extremes(own, values),
             (States::Greatest(own), Arrays::Extreme(values)) => self.extremes(own, values),
             (States::Text(own), Arrays::Text { dictionary, codes_and_times: [codes, times] }) => {
-                self.each([codes, times], |group, [code, time]| {
+                self.each_row([codes, times], |group, [code, time]| {
                     let Some(place) = code.checked_sub(1) else { return true };
                     if place >= dictionary.len() as u64 {
                         return false;
@@ -112,20 +113,24 @@ impl Merge<'_> {
                 });
             }
             (States::IntMoments(own), Arrays::IntMoments(sums, parts)) => self.int_moments(own, sums, parts),
-            (States::FloatMoments(own), Arrays::FloatMoments([counts, means, squares])) => {
-                self.each([counts, means, squares], |group, [count, mean, squares]| {
-                    let (mean, squares) = (float(mean), float(squares));
-                    let other = Moments::from_parts(count, mean, squares);
-                    other.is_some_and(|other| {
-                        own[group].merge(&other);
-                        true
-                    })
-                });
+            (States::FloatMoments(own), Arrays::FloatMoments(counts, [means, squares])) => {
+                let (mean_of, squares_of) = (means.float(), squares.float());
+                self.each_state(
+                    own,
+                    [counts, &means.numbers, &squares.numbers],
+                    |state, [count, mean, squares]| {
+                        let other = Moments::from_parts(count, mean_of(mean), squares_of(squares));
+                        other.is_some_and(|other| {
+                            state.merge(&other);
+                            true
+                        })
+                    },
+                );
             }
             (States::Distinct(own), Arrays::Distinct(sets)) => self.sets(&mut own.states, sets)?,
             (States::Quantiles(own), Arrays::Quantiles(sketches)) => self.sketches(own, sketches)?,
             (States::First(own), Arrays::Timed([is_there, values, times])) => {
-                self.each([is_there, values, times], |group, [is_there, value, time]| {
+                self.each_row([is_there, values, times], |group, [is_there, value, time]| {
                     if is_there == 1 {
                         First::update(&mut own[group], time as i64, value as i64);
                     }
@@ -133,7 +138,7 @@ impl Merge<'_> {
                 });
             }
             (States::Last(own), Arrays::Timed([is_there, values, times])) => {
-                self.each([is_there, values, times], |group, [is_there, value, time]| {
+                self.each_row([is_there, values, times], |group, [is_there, value, time]| {
                     if is_there == 1 {
                         Last::update(&mut own[group], time as i64, value as i64);
                     }
@@ -151,7 +156,7 @@ impl Merge<'_> {
 
     /// Calls `take(state, numbers)` for each row; what it calls false is damaged.
     #[inline]
-    fn into<S, const N: usize>(
+    fn each_state<S, const N: usize>(
         &mut self,
         states: &mut [S],
         arrays: [&Packed<'_>; N],
@@ -172,7 +177,7 @@ impl Merge<'_> {
         self.is_damaged |= !is_right;
     }
 
-    fn each<const N: usize>(
+    fn each_row<const N: usize>(
         &mut self,
         arrays: [&Packed<'_>; N],
         mut take: impl FnMut(usize, [u64; N]) -> bool,
@@ -185,7 +190,7 @@ impl Merge<'_> {
     }
 
     fn counts<S>(&mut self, own: &mut [S], counts: &Packed<'_>, of: impl Fn(&mut S) -> &mut u64) {
-        self.into(own, [counts], |state, [count]| {
+        self.each_state(own, [counts], |state, [count]| {
             let held = of(state);
             *held = held.wrapping_add(count);
             count <= ROWS_MAX
@@ -194,11 +199,11 @@ impl Merge<'_> {
 
     fn sums<S>(&mut self, own: &mut [S], sums: &Sums<'_>, add: impl Fn(&mut S, i128)) {
         match &sums.high {
-            None => self.into(own, [&sums.low], |state, [sum]| {
+            None => self.each_state(own, [&sums.low], |state, [sum]| {
                 add(state, i128::from(sum as i64));
                 true
             }),
-            Some(high) => self.into(own, [&sums.low, high], |state, parts| {
+            Some(high) => self.each_state(own, [&sums.low, high], |state, parts| {
                 let sum = wide(parts);
                 let is_possible = sum.unsigned_abs() <= SUM_MAX;
                 if is_possible {
@@ -212,11 +217,13 @@ impl Merge<'_> {
     fn float_sums<S>(
         &mut self,
         own: &mut [S],
-        parts: &[Packed<'_>; 4],
+        parts: &[Floats<'_>; 4],
         of: impl Fn(&mut S) -> &mut FloatSum,
     ) {
-        self.into(own, parts.each_ref(), |state, parts| {
-            FloatSum::from_parts(parts.map(float)).is_some_and(|other| {
+        let floats = parts.each_ref().map(Floats::float);
+        self.each_state(own, parts.each_ref().map(|part| &part.numbers), |state, numbers| {
+            let parts = std::array::from_fn(|part| floats[part](numbers[part]));
+            FloatSum::from_parts(parts).is_some_and(|other| {
                 of(state).merge(&other);
                 true
             })
@@ -224,7 +231,7 @@ impl Merge<'_> {
     }
 
     fn extremes<S: Aggregate<i64>>(&mut self, own: &mut [S], [is_there, values]: &[Packed<'_>; 2]) {
-        self.into(own, [is_there, values], |state, [is_there, value]| {
+        self.each_state(own, [is_there, values], |state, [is_there, value]| {
             if is_there == 1 {
                 state.add(value as i64);
             }
@@ -245,11 +252,13 @@ impl Merge<'_> {
             })
         };
         match &sums.high {
-            None => self.into(own, [&sums.low, counts, low, middle, high], |state, [sum, parts @ ..]| {
-                take(state, i128::from(sum as i64), parts)
-            }),
+            None => {
+                self.each_state(own, [&sums.low, counts, low, middle, high], |state, [sum, parts @ ..]| {
+                    take(state, i128::from(sum as i64), parts)
+                })
+            }
             Some(more) => {
-                self.into(
+                self.each_state(
                     own,
                     [&sums.low, more, counts, low, middle, high],
                     |state, [sum, more, parts @ ..]| take(state, wide([sum, more]), parts),
@@ -308,34 +317,25 @@ impl Merge<'_> {
     }
 
     fn sketches(&mut self, own: &mut [Quantiles], sketches: &Sketches<'_>) -> Result<(), AggregateError> {
-        let [zeros, positive, negative, least, most] = &sketches.rows;
+        let ([zeros, positive, negative], [least, most]) = (&sketches.rows, &sketches.bounds);
         let starts =
             BinStarts::new(positive.numbers(0..self.total), negative.numbers(0..self.total), sketches)?;
         let mut bins = BinReader::new(sketches);
-        let (keys, is_whole) = (self.keys, sketches.is_whole);
-        let (mut outcome, first, mut places) =
-            (Ok(()), self.first, (0..self.rows.len()).map(|place| self.rows.at(place)));
+        let (keys, first, rows, mut outcome) = (self.keys, self.first, self.rows, Ok(()));
+        let (least_of, most_of) = (least.float(), most.float());
         let (mut positive, mut negative) = (Vec::new(), Vec::new());
-        visit([zeros, least, most], self.first, self.rows, |place, [zeros, least, most]| {
-            let row = first + places.next().unwrap_or_default();
-            let (least, most) = match is_whole {
-                true => (least as i64 as f64, (least as i64).wrapping_add(most as i64) as f64),
-                false => (float(least), float(most)),
-            };
-            let (of_positive, of_negative) = starts.of(row);
+        visit([zeros, &least.numbers, &most.numbers], first, rows, |place, [zeros, least, most]| {
+            let (of_positive, of_negative) = starts.of(first + rows.at(place));
             bins.read(of_positive, &mut positive);
             bins.read(of_negative, &mut negative);
-            let part = Bins { zeros, positive: &positive, negative: &negative, bounds: (least, most) };
+            let bounds = (least_of(least), most_of(most));
+            let part = Bins { zeros, positive: &positive, negative: &negative, bounds };
             if outcome.is_ok() {
                 outcome = own[keys.at(place) as usize].merge_bins(&part);
             }
         });
         Ok(outcome?)
     }
-}
-
-fn float(order: u64) -> f64 {
-    float_of_order(order as i64)
 }
 
 fn wide([low, high]: [u64; 2]) -> i128 {
