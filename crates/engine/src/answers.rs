@@ -20,6 +20,7 @@ use tidewater_model::time::Timestamp;
 use tidewater_store::{DatasetView, Snapshot};
 
 use crate::page::{AnswerFacts, CacheUse, PageRows};
+use crate::questions::QuestionHandle;
 
 pub use cache::AnswerCache;
 pub(crate) use currency::{Currency, Moment};
@@ -75,6 +76,8 @@ pub(crate) struct Kept {
     pub elapsed: Duration,
     /// What its own computation found in caches.
     pub computed: CacheUse,
+    /// Counts those who get it without a computation.
+    pub recorded: QuestionHandle,
 }
 
 impl Kept {
@@ -92,6 +95,7 @@ pub struct Lease {
     pub(crate) currency: Arc<Currency>,
     pub(crate) staleness_us: u64,
     pub(crate) cursor: Option<u64>,
+    pub(crate) recorded: QuestionHandle,
 }
 
 /// What the answer cache has done since the start.

@@ -19,6 +19,7 @@ use crate::cursors::{Cursors, Found, Pinned};
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
 use crate::page::{AnswerFacts, CacheUse, PageRows, QueryReply};
+use crate::questions::QuestionHandle;
 use crate::token;
 
 /// How often `min_version` is looked at while waiting: well below the few milli-seconds of a group commit.
@@ -131,6 +132,9 @@ impl Engine {
         let (waiter, is_shared) = self.answers.flights.join_or_start(&question.key, admits, start);
         let kept = waiter.await?;
         self.answers.computed(is_shared);
+        if is_shared {
+            kept.recorded.answered();
+        }
         let cache = if is_shared { CacheUse::Hit } else { kept.computed };
         Ok((kept, cache))
     }
@@ -163,7 +167,7 @@ impl Engine {
         let kept = self.answers.cache.get(&question.key)?;
         let serves = self.may_have(&kept.subject, question, staleness_us)
             && kept.cursor.is_none_or(|(id, _)| self.cursors.keep(id));
-        serves.then(|| self.answers.hit()).map(|()| kept)
+        serves.then(|| self.hit(&kept.recorded)).map(|()| kept)
     }
 
     /// Whether an answer to `subject` is one to `question`: shared within a tick, or of the same rows with the same meaning.
@@ -200,9 +204,15 @@ impl Engine {
         };
         let serves = serves && lease.cursor.is_none_or(|id| self.cursors.keep(id));
         if serves {
-            self.answers.hit();
+            self.hit(&lease.recorded);
         }
         serves
+    }
+
+    /// Counts an answer that was there.
+    fn hit(&self, recorded: &QuestionHandle) {
+        self.answers.hit();
+        recorded.answered();
     }
 
     /// Computes an answer from the question's snapshot.
@@ -215,7 +225,9 @@ impl Engine {
 
     fn compute_now(&self, question: &Question, control: &Control) -> EngineResult<Kept> {
         let query = &question.subject.query;
+        let began = Instant::now();
         let answer = Arc::new(self.executor.execute(query, &question.view, control)?);
+        let recorded = self.questions.computed(query, &answer, began.elapsed());
         let facts = Arc::new(AnswerFacts::of(&answer));
         let page = PageRows::of(&answer, query.offset, query.limit);
         let next = query.offset + page.rows.len() as u64;
@@ -233,6 +245,7 @@ impl Engine {
             cursor,
             elapsed: question.arrived.elapsed(),
             computed: CacheUse::Miss,
+            recorded,
         })
     }
 
@@ -258,6 +271,7 @@ impl Engine {
             currency: Arc::clone(&kept.subject.currency),
             staleness_us,
             cursor: kept.cursor.map(|(id, _)| id),
+            recorded: kept.recorded.clone(),
         });
         QueryReply {
             page: Arc::clone(&kept.page),

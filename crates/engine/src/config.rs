@@ -41,6 +41,12 @@ pub struct EngineConfig {
     pub rejects_bytes_max: usize,
     /// Whether refused rows are kept without their values.
     pub rejects_redacted: bool,
+    /// Shapes of questions that are recorded for warming and the advisor, over all projects (1,024: about 2 MB); 0 records none.
+    pub questions_max: usize,
+    /// How often the recorded questions are stored (30 s): what a crash may lose of them.
+    pub questions_save_interval: Duration,
+    /// Recorded questions that are computed once after a start (32).
+    pub warm_questions_max: usize,
 }
 
 impl EngineConfig {
@@ -63,6 +69,9 @@ impl EngineConfig {
             cursor_ttl: Duration::from_secs(90),
             rejects_bytes_max: 256 << 10,
             rejects_redacted: false,
+            questions_max: 1_024,
+            questions_save_interval: Duration::from_secs(30),
+            warm_questions_max: 32,
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Counters {
     pub bytes: AtomicU64,
     /// Requests refused because a budget was full.
     pub overloaded: AtomicU64,
+    /// Recorded questions computed after the start.
+    pub warmed: AtomicU64,
     // Touched only by requests with refused rows.
     rows_rejected: Mutex<BTreeMap<String, u64>>,
 }

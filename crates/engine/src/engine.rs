@@ -18,6 +18,7 @@ use crate::error::{EngineError, EngineResult};
 use crate::in_flight::{InFlight, Permit};
 use crate::jobs::Jobs;
 use crate::keys::Keys;
+use crate::questions::Questions;
 use crate::rejects::{Reject, Rejects};
 use crate::running::{Running, RunningQuery};
 use crate::spill;
@@ -47,6 +48,7 @@ pub struct Shared {
     pub(crate) in_flight: InFlight,
     pub(crate) rejects: Rejects,
     pub(crate) counters: Counters,
+    pub(crate) questions: Questions,
     is_closing: AtomicBool,
 }
 
@@ -78,6 +80,7 @@ impl Engine {
         let shared = Shared {
             keys: Keys::open(store.clone())?,
             jobs: Jobs::open(store.clone())?,
+            questions: Questions::open(store.clone(), config.questions_max, clock.now())?,
             cursors,
             answers: Answers::new(config.answers_bytes_max, config.tick),
             running: Arc::default(),
@@ -252,6 +255,10 @@ impl Engine {
         self.stop_accepting();
         self.admission.close();
         self.running.cancel_all();
+        if let Err(error) = self.questions.save_all() {
+            // A store that takes no more writes has said so; a lost log of questions must not keep it from closing.
+            tracing::warn!(error = &error as &dyn std::error::Error, "the question log is not stored");
+        }
         Ok(self.store.close()?)
     }
 }

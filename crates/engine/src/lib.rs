@@ -4,6 +4,8 @@
 //! replies (`server`), reading of bodies (`decode`), computation (`query`), files (`store`).
 
 mod admission;
+mod advise;
+mod advisor;
 mod answers;
 mod ask;
 mod config;
@@ -17,6 +19,7 @@ mod ingest;
 mod jobs;
 mod keys;
 mod page;
+mod questions;
 mod ready;
 mod rejects;
 mod rows;
@@ -25,9 +28,12 @@ mod spill;
 #[cfg(test)]
 mod tests;
 mod token;
+mod warm;
 
 use tidewater_model::names::ProjectName;
 
+pub use advise::Advised;
+pub use advisor::{Advice, Suggestion, TierEstimate, Unserved, Unused};
 pub use answers::{AnswerCache, AnswerStats, Lease};
 pub use config::EngineConfig;
 pub use counters::Counters;
@@ -38,10 +44,12 @@ pub use ingest::{IngestReply, IngestRequest, RowFault};
 pub use jobs::Job;
 pub use keys::{ApiKey, Grant, KEY_NAME_BYTES_MAX, Keys, NewKey, Refusal, Scope};
 pub use page::{AnswerFacts, CacheUse, PageRows, QueryReply};
+pub use questions::{QuestionHandle, QuestionRecord, RollupUse};
 pub use ready::Part;
 pub use rejects::Reject;
 pub use rows::{RowFilter, RowsReply, RowsRequest};
 pub use running::RunningQuery;
+pub use warm::Warmed;
 
 /// The project of requests that name none.
 pub fn default_project() -> ProjectName {

@@ -16,7 +16,7 @@ use tidewater_store::disk::RealDisk;
 use tidewater_store::{ManualClock, Store, StoreConfig};
 
 use crate::{
-    CacheUse, Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Refusal, Scope,
+    CacheUse, Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Refusal, Scope, Warmed,
     default_project,
 };
 
@@ -271,4 +271,44 @@ async fn an_error_is_told_and_not_kept() {
         assert!(matches!(failed, Err(EngineError::Query(ExecuteError::Deadline))), "{failed:?}");
     }
     assert_eq!(fixture.engine.answer_stats().bytes, 0);
+}
+
+#[tokio::test]
+async fn warming_is_bounded_and_stops() {
+    let fixture = Fixture::new(|config| config.warm_questions_max = 2);
+    fixture.ingest_names(50).await;
+    for dimension in [json!(["name"]), json!(["time:day"]), json!([])] {
+        let question =
+            json!({"dataset": "d", "metrics": ["rows"], "dimensions": dimension, "date_range": "7d"});
+        let request = QueryRequest::from_json(&question).expect("a question");
+        fixture.engine.query(request, default_project()).await.expect("an answer");
+    }
+    assert_eq!(fixture.engine.questions_recorded(), 3);
+    assert_eq!(fixture.engine.warm().await, Warmed { computed: 2, failed: 0, left: 0 });
+    fixture.engine.store().drop_dataset("d").expect("it is dropped");
+    assert_eq!(fixture.engine.warm().await, Warmed { computed: 0, failed: 2, left: 0 });
+    fixture.engine.stop_accepting();
+    assert_eq!(fixture.engine.warm().await, Warmed { computed: 0, failed: 0, left: 2 });
+}
+
+#[tokio::test]
+async fn a_damaged_question_log_keeps_nothing_from_opening() {
+    let fixture = Fixture::new(|_| {});
+    fixture.ingest_names(5).await;
+    fixture.engine.query(names(10, None), default_project()).await.expect("an answer");
+    let Fixture { engine, folder, .. } = fixture;
+    engine.close().expect("it closes");
+    drop(engine);
+
+    let again = Fixture::open(folder, |_| {});
+    assert_eq!(again.engine.questions_recorded(), 1);
+    again.engine.store().kv_put("questions", "d/default", b"{\"version\":1,").expect("stored");
+    again.engine.store().kv_put("rollup_uses", "d", b"\0").expect("stored");
+    // Without a clean stop, which would store the log anew.
+    let Fixture { engine, folder, .. } = again;
+    drop(engine);
+    let damaged = Fixture::open(folder, |_| {});
+    assert_eq!(damaged.engine.questions_recorded(), 0);
+    damaged.engine.query(names(10, None), default_project()).await.expect("an answer");
+    assert_eq!(damaged.engine.questions_recorded(), 1);
 }

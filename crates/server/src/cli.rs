@@ -2,6 +2,7 @@
 //!
 //! Verbs that ask a running server go through `client`; `verify` and `restore` work on a data folder, `import` and `backup` on either.
 
+mod advise;
 mod backup;
 mod client;
 mod datasets;
@@ -21,6 +22,7 @@ pub enum Command {
     Query(query::Arguments),
     Datasets(datasets::Arguments),
     Keys(keys::Arguments),
+    Advise(advise::Arguments),
     Verify(backup::VerifyArguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
@@ -49,6 +51,7 @@ impl Command {
             Command::Query(arguments) => query::run(&arguments),
             Command::Datasets(arguments) => datasets::run(&arguments),
             Command::Keys(arguments) => keys::run(&arguments),
+            Command::Advise(arguments) => advise::run(&arguments),
             Command::Verify(arguments) => backup::verify(&arguments),
             Command::Backup(arguments) => backup::backup(&arguments),
             Command::Restore(arguments) => backup::restore(&arguments),

@@ -35,7 +35,7 @@ pub struct Config {
     pub store: StoreSection,
     /// Questions.
     pub query: QueryConfig,
-    /// Answers that callers share.
+    /// Answers that callers share, and what is kept ready for questions.
     pub cache: CacheConfig,
     /// Rows coming in.
     pub ingest: IngestConfig,

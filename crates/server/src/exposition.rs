@@ -143,6 +143,15 @@ fn query(app: &App, out: &mut Text) {
         "Bytes that running questions hold.",
         app.engine.query_memory_bytes(),
     );
+    let recorded = app.engine.questions_recorded();
+    out.single(
+        "questions_recorded",
+        "gauge",
+        "Kinds of questions recorded for warming and the advisor.",
+        recorded,
+    );
+    let warmed = app.engine.counters().warmed.load(Ordering::Relaxed);
+    out.single("questions_warmed_total", "counter", "Recorded questions computed after the start.", warmed);
     out.single("cursor_answers", "gauge", "Answers kept for cursors.", answers);
     out.single("cursor_memory_bytes", "gauge", "Bytes of them in memory.", memory);
     out.single("cursor_disk_bytes", "gauge", "Bytes of them on disk.", disk);

@@ -1,6 +1,7 @@
 //! The handlers, one file per group of routes. `router` says which path is whose.
 
 pub mod admin;
+pub mod advisor;
 pub mod datasets;
 pub mod health;
 pub mod ingest;

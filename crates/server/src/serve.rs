@@ -85,6 +85,9 @@ fn engine_config(config: &Config) -> EngineConfig {
         cursor_ttl: Duration::from_millis(query.cursor_ttl_ms),
         rejects_bytes_max: ingest.rejects_bytes_max,
         rejects_redacted: ingest.rejects_redacted,
+        questions_max: config.cache.questions_max,
+        questions_save_interval: Duration::from_millis(config.cache.questions_save_ms.max(1)),
+        warm_questions_max: config.cache.warm_questions_max,
         ..EngineConfig::new(PathBuf::from(&config.store.data_dir))
     }
 }
@@ -133,10 +136,16 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     let server = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(graceful).into_future());
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     started(&Started { address, admin_key });
+    let questions = tokio::spawn({
+        let engine = engine.clone();
+        async move { tokio::join!(engine.warm(), engine.keep_questions()) }
+    });
 
     wait_for_signal().await?;
     tracing::info!("stopping: no new requests");
     engine.stop_accepting();
+    // Dropped, warming cancels the question it computes.
+    questions.abort();
     let _ = stop.send(true);
     tokio::spawn(async {
         if wait_for_signal().await.is_ok() {

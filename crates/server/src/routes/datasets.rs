@@ -15,7 +15,7 @@ use crate::openapi::schema;
 use crate::problem::Problem;
 
 /// In a path a name that does not exist is 404; in a body it is 400.
-fn missing(error: EngineError) -> Problem {
+pub(super) fn missing(error: EngineError) -> Problem {
     let problem = Problem::from(error);
     match problem.code {
         "unknown_dataset" => Problem { status: StatusCode::NOT_FOUND, field: None, ..problem },

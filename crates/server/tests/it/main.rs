@@ -4,6 +4,7 @@
 //! one concern. Bodies are compared as `insta` snapshots with what varies (versions, times, ids) replaced.
 
 mod admin;
+mod advisor;
 mod auth;
 mod bad_input;
 mod cache;

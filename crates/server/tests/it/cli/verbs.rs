@@ -107,9 +107,19 @@ fn every_verb_has_help_with_examples_and_shells_complete_it() {
         command.args(arguments);
         printed(command)
     };
-    for name in
-        ["serve", "demo", "import", "query", "datasets", "keys", "verify", "backup", "restore", "completions"]
-    {
+    for name in [
+        "serve",
+        "demo",
+        "import",
+        "query",
+        "datasets",
+        "keys",
+        "advise",
+        "verify",
+        "backup",
+        "restore",
+        "completions",
+    ] {
         let help = run(&[name, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("tidewater {name}")), "{help}");
     }
