@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidewater_model::query::{Query, QueryRequest};
 use tidewater_model::time::Timestamp;
-use tidewater_query::{Answer, AnswerRow, Cell, Explain, MetricQuality};
+use tidewater_query::{Answer, AnswerRow, Cell, Explain, MetricQuality, Others};
 use tidewater_store::Version;
 
 use crate::answers::Lease;
@@ -17,6 +17,9 @@ use crate::answers::Lease;
 pub struct AnswerFacts {
     /// Totals, where asked for.
     pub totals: Option<Vec<Cell>>,
+    /// All groups past the first page as one row, where asked for and where there are any. No part of pages that continue it: those
+    /// show the same groups one by one.
+    pub others: Option<Others>,
     /// Rows of all pages together.
     pub total_rows: u64,
     /// One per metric.
@@ -37,6 +40,7 @@ impl AnswerFacts {
     pub(crate) fn of(answer: &Answer) -> Self {
         AnswerFacts {
             totals: answer.totals().map(<[Cell]>::to_vec),
+            others: answer.others().cloned(),
             total_rows: answer.total_rows(),
             quality: answer.quality().to_vec(),
             source: answer.source().to_owned(),

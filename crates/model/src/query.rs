@@ -160,6 +160,8 @@ pub struct Include {
     pub explain: bool,
     /// Answer the part that is still covered where the whole is not.
     pub partial: bool,
+    /// One more row for all groups that are neither on this page nor before it.
+    pub others: bool,
 }
 
 /// A question with nothing left to interpret. Equal questions over one snapshot have equal answers.

@@ -70,12 +70,23 @@ pub struct Answer {
     pub(crate) ranking: Ranking,
     pub(crate) comparison: Option<Comparison>,
     pub(crate) totals: Option<Vec<Cell>>,
+    pub(crate) others: Option<Others>,
     pub(crate) quality: Vec<MetricQuality>,
     pub(crate) rows_scanned: u64,
     pub(crate) bytes_scanned: u64,
     pub(crate) cache_use: CacheUse,
     pub(crate) explain: Option<Explain>,
     pub(crate) covered_from: Option<Timestamp>,
+}
+
+/// One more row: every group that is neither on the page asked for nor before it, merged, those that `having` removed included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Others {
+    /// One cell per metric.
+    pub metrics: Vec<Cell>,
+    /// Those of all groups of the compared range that no row shown has for its counterpart; all null where there are none. `None`
+    /// where the question has no comparison.
+    pub comparison: Option<Vec<Cell>>,
 }
 
 /// The metrics of the compared range.
@@ -123,6 +134,11 @@ impl Answer {
     /// Metrics over every row that passes range and filters, where asked for.
     pub fn totals(&self) -> Option<&[Cell]> {
         self.totals.as_deref()
+    }
+
+    /// All groups past the page asked for as one row, where asked for and where there are any.
+    pub fn others(&self) -> Option<&Others> {
+        self.others.as_ref()
     }
 
     /// One per metric.

@@ -14,6 +14,7 @@ use crate::having;
 use crate::lttb;
 use crate::merged::Merged;
 use crate::order::Ranking;
+use crate::others::others;
 use crate::table::Table;
 
 /// Makes the answer but for what was read for it.
@@ -29,7 +30,8 @@ pub(crate) fn finish(
     explain.groups = merged.values.partial.groups.len() as u64;
     explain.grouping = merged.values.partial.groups.method();
     let totals = merged.totals();
-    let quality = quality(&merged, compared.as_ref());
+    let mut quality = quality(&merged, compared.as_ref());
+    let groups_with_rows = merged.values.partial.groups.len();
     control.check()?;
     if query.include.fill {
         merged.fill()?;
@@ -41,6 +43,11 @@ pub(crate) fn finish(
     reservation.resize(table.memory_bytes())?;
     control.check()?;
     let ranking = rank(query, &table);
+    let others = query.include.others.then(|| {
+        let shown = ranking.page(&table, 0, shown_rows(query));
+        let comparison = comparison.as_ref().map(|found| (&found.table, &*found.groups));
+        others(&table, groups_with_rows, shown, comparison, &mut quality)
+    });
     explain.finish_time = start.elapsed();
     explain.memory_bytes_peak = budget.peak();
     Ok(Answer {
@@ -48,6 +55,7 @@ pub(crate) fn finish(
         ranking,
         comparison,
         totals,
+        others: others.flatten(),
         quality,
         rows_scanned: 0,
         bytes_scanned: 0,
@@ -55,6 +63,11 @@ pub(crate) fn finish(
         explain: query.include.explain.then_some(explain),
         covered_from: None,
     })
+}
+
+/// Rows up to the end of the page asked for.
+fn shown_rows(query: &Query) -> u32 {
+    u32::try_from(query.offset.saturating_add(u64::from(query.limit))).unwrap_or(u32::MAX)
 }
 
 /// The metrics that order or conditions look at for every group.

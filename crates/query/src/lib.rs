@@ -19,6 +19,7 @@ mod having;
 mod lttb;
 mod merged;
 mod order;
+mod others;
 mod partial;
 mod pieces;
 mod plan;
@@ -32,7 +33,7 @@ mod values;
 mod worker;
 
 pub use aggregation::CacheUse;
-pub use answer::{Answer, AnswerRow, Explain, MetricQuality};
+pub use answer::{Answer, AnswerRow, Explain, MetricQuality, Others};
 pub use cache::CacheStats;
 pub use control::{CancelToken, Control, Progress};
 pub use error::ExecuteError;

@@ -133,20 +133,10 @@ impl Merged {
 
     /// How good a metric's numbers are, totals included.
     pub fn quality(&self, metric: &MetricPlan) -> MetricQuality {
-        let error = |used: Use| {
+        quality_of(metric, &|used| {
             let groups = &self.values.partial.states[used.measure].1;
-            let totals = self.totals.get(used.measure);
-            let states = std::iter::once(groups).chain(totals);
-            states.map(|states| relative_error(states, used.reading)).fold(0.0, f64::max)
-        };
-        let relative_error = match *metric {
-            MetricPlan::Value(value) | MetricPlan::Rate(value) => error(value),
-            // The worst case: the numerator too large by its bound, the denominator too small by its own.
-            MetricPlan::Ratio(numerator, denominator) => {
-                (1.0 + error(numerator)) / (1.0 - error(denominator)) - 1.0
-            }
-        };
-        MetricQuality { exact: relative_error == 0.0, relative_error }
+            std::iter::once(groups).chain(self.totals.get(used.measure)).collect()
+        })
     }
 
     fn memory_bytes_per_empty_group(&self) -> usize {
@@ -183,6 +173,21 @@ fn merge_totals(plan: &Plan, partial: &Partial) -> Vec<States> {
         total
     };
     plan.measures.iter().zip(&partial.states).map(merge).collect()
+}
+
+/// How good a metric's numbers are that are read from these states.
+pub(crate) fn quality_of<'a>(metric: &MetricPlan, states: &dyn Fn(Use) -> Vec<&'a States>) -> MetricQuality {
+    let error = |used: Use| {
+        states(used).into_iter().map(|states| relative_error(states, used.reading)).fold(0.0, f64::max)
+    };
+    let relative_error = match *metric {
+        MetricPlan::Value(value) | MetricPlan::Rate(value) => error(value),
+        // The worst case: the numerator too large by its bound, the denominator too small by its own.
+        MetricPlan::Ratio(numerator, denominator) => {
+            (1.0 + error(numerator)) / (1.0 - error(denominator)) - 1.0
+        }
+    };
+    MetricQuality { exact: relative_error == 0.0, relative_error }
 }
 
 /// The bound of API.md for distinct counts past the exact ones: four standard errors.

@@ -32,6 +32,10 @@ impl Table {
         Table { values, columns }
     }
 
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
     pub fn groups(&self) -> &Groups {
         &self.values.partial.groups
     }

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tidewater_engine::{CacheUse, QueryReply};
 use tidewater_model::query::{Dimension, Query};
+use tidewater_query::{AnswerRow, Cell};
 
 use crate::problem::Problem;
 
@@ -85,6 +86,19 @@ pub(crate) fn column_names(query: &Query) -> Vec<String> {
         Dimension::Column(column) => query.dataset.display(column),
     });
     dimensions.chain(query.metrics.iter().map(|metric| metric.name.clone())).collect()
+}
+
+/// The name of the member or column that tells the row of all other groups from a row of null values.
+pub(crate) const OTHERS: &str = "others";
+
+/// The row of all groups past this page, if the page has one, and its comparison.
+fn others(reply: &QueryReply) -> Option<(AnswerRow, Option<AnswerRow>)> {
+    let others = reply.facts.others.as_ref().filter(|_| reply.request.cursor.is_none())?;
+    let row = |metrics: &Vec<Cell>| AnswerRow {
+        dimensions: vec![Cell::Null; reply.query.dimensions.len()],
+        metrics: metrics.clone(),
+    };
+    Some((row(&others.metrics), others.comparison.as_ref().map(row)))
 }
 
 /// An answer as JSON, without a response around it: for batches.

@@ -36,6 +36,7 @@ pub fn normalised(query: &Query) -> Value {
             "fill": include.fill,
             "explain": include.explain,
             "partial": include.partial,
+            "others": include.others,
         },
         "compare": query.compare.as_ref().map(range_json),
         "exact": query.exact,

@@ -40,7 +40,7 @@ fn read_param(key: &str, value: &str) -> Result<Value, QueryError> {
         "dataset" | "project" | "site_id" | "timezone" | "format" | "numbers" | "min_version" => {
             Ok(json!(value))
         }
-        "exact" => Ok(flag(value)),
+        "exact" | "others" => Ok(flag(value)),
         "max_points" | "max_staleness_ms" => Ok(number_or_text(value)),
         "filters" | "having" => read_json(key, value),
         "metrics" | "dimensions" | "order_by" | "include" | "date_range" | "compare"

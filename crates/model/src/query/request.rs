@@ -103,7 +103,7 @@ impl Numbers {
 }
 
 /// Every member of a question.
-pub(super) const MEMBERS: [&str; 19] = [
+pub(super) const MEMBERS: [&str; 20] = [
     "dataset",
     "project",
     "site_id",
@@ -115,6 +115,7 @@ pub(super) const MEMBERS: [&str; 19] = [
     "having",
     "order_by",
     "pagination",
+    "others",
     "include",
     "compare",
     "format",
@@ -127,7 +128,8 @@ pub(super) const MEMBERS: [&str; 19] = [
 /// Members of `pagination`.
 pub(super) const PAGINATION_MEMBERS: [&str; 3] = ["limit", "cursor", "offset"];
 /// Members of `include`.
-pub(super) const INCLUDE_MEMBERS: [&str; 5] = ["totals", "total_rows", "fill", "explain", "partial"];
+pub(super) const INCLUDE_MEMBERS: [&str; 6] =
+    ["totals", "total_rows", "fill", "explain", "partial", "others"];
 
 impl QueryRequest {
     /// Reads a question. Null members count as absent.
@@ -280,7 +282,8 @@ fn read_max_points(members: &Members<'_>) -> Result<Option<u32>, QueryError> {
 }
 
 fn read_include(members: &Members<'_>) -> Result<Include, QueryError> {
-    let Some(object) = members.object("include", &INCLUDE_MEMBERS)? else { return Ok(Include::default()) };
+    let empty = Map::new();
+    let object = members.object("include", &INCLUDE_MEMBERS)?.unwrap_or(&empty);
     let flags = Members { object, outer: "include." };
     Ok(Include {
         totals: flags.flag("totals")?,
@@ -288,6 +291,8 @@ fn read_include(members: &Members<'_>) -> Result<Include, QueryError> {
         fill: flags.flag("fill")?,
         explain: flags.flag("explain")?,
         partial: flags.flag("partial")?,
+        // It stands beside `pagination`, which it completes, or among the other extras.
+        others: members.flag("others")? | flags.flag("others")?,
     })
 }
 

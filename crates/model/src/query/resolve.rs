@@ -63,6 +63,7 @@ pub fn resolve(request: &QueryRequest, context: &ResolveContext<'_>) -> Result<Q
             "max_points thins a time series; add a time dimension such as 'time:hour', or leave it out";
         return Err(InputError::new(codes::INVALID_VALUE, "max_points", message));
     }
+    check_others(request, &metrics, &dimensions, dataset)?;
     if request.cursor.is_some() && request.offset.is_some_and(|offset| offset > 0) {
         let message = "a cursor already says where to go on; leave 'offset' out";
         return Err(InputError::new(codes::INVALID_VALUE, "pagination.offset", message));
@@ -85,6 +86,36 @@ pub fn resolve(request: &QueryRequest, context: &ResolveContext<'_>) -> Result<Q
         now: context.now,
         zone,
     })
+}
+
+fn check_others(
+    request: &QueryRequest,
+    metrics: &[Metric],
+    dimensions: &[Dimension],
+    dataset: &Dataset,
+) -> Result<(), QueryError> {
+    const MARK: &str = "others";
+    if !request.include.others {
+        return Ok(());
+    }
+    let refused = |code, message| Err(InputError::new(code, MARK, message));
+    let is_percentile = |metric: &Metric| {
+        metric.expr.measures().any(|measure| matches!(measure.function, Function::Quantile(_)))
+    };
+    // Which rows are the others is known only when all are in order, and then the values behind exact percentiles are gone.
+    if request.exact && metrics.iter().any(is_percentile) {
+        return refused(
+            codes::INVALID_VALUE,
+            "'others' has no exact percentiles; leave 'exact' out (percentiles are then within 1 %), or the percentiles",
+        );
+    }
+    let has_name = metrics.iter().any(|metric| metric.name == MARK)
+        || dimensions.iter().any(|dimension| dimension.name(dataset) == MARK);
+    if has_name {
+        let message = "'others' marks the row of all other groups, and a column of this answer has that name; name it otherwise with 'as'";
+        return refused(codes::DUPLICATE_NAME, message);
+    }
+    Ok(())
 }
 
 /// The second range. It always ends, because without an end it would take in the range it is compared with.

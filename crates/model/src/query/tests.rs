@@ -214,6 +214,19 @@ fn faults_are_named_with_place_and_remedy() {
         (json!({"dataset": "edits"}), codes::MISSING_FIELD, "metrics", "needs 'metrics'"),
         (with(json!({"metrics": []})), codes::MISSING_FIELD, "metrics", "{\"agg\": \"count\"}"),
         (with(json!({"metrcs": []})), codes::UNKNOWN_FIELD, "metrcs", "did you mean 'metrics'?"),
+        (
+            with(json!({"others": true, "exact": true, "metrics": [{"agg": "p95", "column": "added"}]})),
+            codes::INVALID_VALUE,
+            "others",
+            "leave 'exact' out",
+        ),
+        (
+            with(json!({"others": true, "metrics": [{"agg": "count", "as": "others"}]})),
+            codes::DUPLICATE_NAME,
+            "others",
+            "with 'as'",
+        ),
+        (with(json!({"others": 1})), codes::INVALID_TYPE, "others", "true or false"),
         (with(json!({"limit": 5})), codes::UNKNOWN_FIELD, "limit", "unknown member 'limit'"),
         (with(json!({"project": "A b"})), codes::INVALID_NAME, "project", "a-z"),
         (with(json!({"project": "a", "site_id": "b"})), codes::INVALID_VALUE, "site_id", "differ"),
@@ -444,6 +457,7 @@ fn the_plain_get_form_means_the_same() {
         ("include", "totals,fill"),
         ("compare", "2026-01-01,2026-01-07"),
         ("exact", "1"),
+        ("others", "true"),
         ("max_points", "50"),
         ("numbers", "string"),
         ("having", r#"[["gt","edits",1]]"#),
@@ -455,7 +469,7 @@ fn the_plain_get_form_means_the_same() {
         "dataset": "edits", "metrics": ["edits", "added"], "dimensions": ["time:hour", "channel"], "date_range": "7d",
         "filters": [["is", "is_robot", [false]]], "order_by": [["edits", "desc"], ["time:hour", "asc"]],
         "pagination": {"limit": 5, "offset": 10}, "include": {"totals": true, "fill": true}, "compare": ["2026-01-01", "2026-01-07"],
-        "exact": true, "max_points": 50, "numbers": "string", "having": [["gt", "edits", 1]], "min_version": "v1",
+        "exact": true, "others": true, "max_points": 50, "numbers": "string", "having": [["gt", "edits", 1]], "min_version": "v1",
         "max_staleness_ms": 0, "site_id": "wiki"}));
     assert_eq!(plain, posted);
     let base = [("dataset", "edits"), ("metrics", r#"[{"agg":"count"}]"#)];
@@ -496,7 +510,8 @@ fn the_echo_fills_in_defaults() {
         "dataset": "edits", "project": "wiki", "date_range": ["2026-03-14T10:00:00Z", null], "timezone": "UTC",
         "metrics": [{"agg": "count", "as": "edits"}], "dimensions": ["time:hour"], "filters": [], "having": [],
         "order_by": [["time:hour", "asc"]], "pagination": {"limit": 1000, "offset": 0},
-        "include": {"totals": false, "total_rows": false, "fill": false, "explain": false, "partial": false},
+        "include": {"totals": false, "total_rows": false, "fill": false, "explain": false, "partial": false,
+                    "others": false},
         "compare": null, "exact": false, "max_points": null
     });
     assert_eq!(echo.to_string(), expected.to_string());

@@ -69,6 +69,7 @@ pub fn check_answer(query: &Query, rows: &[Row], answer: &Answer) {
             check_cell(query, metric, cell, wanted);
         }
     }
+    check_others(query, answer, expected.others.filter(|_| query.include.others));
     match (answer.comparison(0, u32::MAX), &query.compare) {
         (None, None) => {}
         (Some(comparison), Some(_)) => {
@@ -90,6 +91,26 @@ pub fn check_answer(query: &Query, rows: &[Row], answer: &Answer) {
         let is_sketch =
             matches!(&metric.expr, MetricExpr::Measure(Measure { function: Function::Quantile(_), .. }));
         assert_eq!(quality.exact, !is_sketch || query.exact);
+    }
+}
+
+fn check_others(query: &Query, answer: &Answer, expected: Option<(Vec<Cell>, Vec<Cell>)>) {
+    let (others, (metrics, compared)) = match (answer.others(), expected) {
+        (Some(others), Some(expected)) => (others, expected),
+        (found, expected) => {
+            return assert!(found.is_none() && expected.is_none(), "{found:?}, {expected:?}");
+        }
+    };
+    let check = |found: &[Cell], expected: &[Cell]| {
+        assert_eq!(found.len(), expected.len());
+        for (metric, (cell, wanted)) in found.iter().zip(expected).enumerate() {
+            check_cell(query, metric, cell, wanted);
+        }
+    };
+    check(&others.metrics, &metrics);
+    assert_eq!(others.comparison.is_some(), query.compare.is_some());
+    if let Some(found) = &others.comparison {
+        check(found, &compared);
     }
 }
 

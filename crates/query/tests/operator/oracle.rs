@@ -18,6 +18,8 @@ pub struct Expected {
     pub rows: Vec<AnswerRow>,
     pub totals: Vec<Cell>,
     pub comparison: Vec<Option<Vec<Cell>>>,
+    /// Metrics of all groups past the page, and of those compared with none of the rows up to its end.
+    pub others: Option<(Vec<Cell>, Vec<Cell>)>,
 }
 
 /// A group's key: the sort order of the cells is irrelevant here, only equality counts.
@@ -32,33 +34,58 @@ struct Group<'a> {
 pub fn answer(query: &Query, rows: &[Row]) -> Expected {
     let passing = passing(query, rows, &query.range);
     let mut groups = groups(query, &passing, &query.range);
-    let compared: Option<BTreeMap<Key, Vec<Cell>>> = query.compare.as_ref().map(|range| {
-        let buckets = buckets(query, range);
-        let rows = self::passing(query, rows, range);
-        let groups = self::groups(query, &rows, range);
-        groups
-            .into_iter()
-            .map(|group| (comparable(query, &group), metrics(query, &group, range, &buckets)))
-            .collect()
-    });
+    let compared_rows = query.compare.as_ref().map(|range| (range, self::passing(query, rows, range)));
+    let compared: Vec<(Key, Group<'_>)> = compared_rows
+        .iter()
+        .flat_map(|(range, rows)| {
+            self::groups(query, rows, range).into_iter().map(|group| (comparable(query, &group), group))
+        })
+        .collect();
     let buckets = buckets(query, &query.range);
     if query.include.fill {
         fill(query, &mut groups, &buckets);
     }
-    let mut rows: Vec<(AnswerRow, Key)> = groups
+    let mut rows: Vec<(AnswerRow, Key, &Group<'_>)> = groups
         .iter()
         .map(|group| {
             let metrics = metrics(query, group, &query.range, &buckets);
-            (AnswerRow { dimensions: group.cells.clone(), metrics }, comparable(query, group))
+            (AnswerRow { dimensions: group.cells.clone(), metrics }, comparable(query, group), group)
         })
-        .filter(|(row, _)| having(&query.having, &row.metrics))
+        .filter(|(row, ..)| having(&query.having, &row.metrics))
         .collect();
-    rows.sort_by(|(a, _), (b, _)| compare_rows(query, a, b));
-    let whole = Group { cells: Vec::new(), bucket: None, rows: passing };
-    let comparison =
-        rows.iter().map(|(_, key)| compared.as_ref().and_then(|groups| groups.get(key).cloned())).collect();
+    rows.sort_by(|(a, ..), (b, ..)| compare_rows(query, a, b));
+    let shown: Vec<&(AnswerRow, Key, &Group<'_>)> =
+        rows.iter().take((query.offset + u64::from(query.limit)) as usize).collect();
+    let rest = groups.iter().filter(|group| {
+        let is_empty = group.rows.is_empty() && !query.dimensions.is_empty();
+        !is_empty && !shown.iter().any(|(.., other)| std::ptr::eq(*other, *group))
+    });
+    let compared_rest = compared.iter().filter(|(key, _)| !shown.iter().any(|(_, other, _)| other == key));
+    let compared_rest = merged(query, compared_rest.map(|(_, group)| group), query.compare.as_ref());
+    let others = merged(query, rest, Some(&query.range))
+        .map(|others| (others, compared_rest.unwrap_or_else(|| vec![Cell::Null; query.metrics.len()])));
+    let comparison = rows.iter().map(|(_, key, _)| {
+        let range = query.compare.as_ref()?;
+        let (_, group) = compared.iter().find(|(other, _)| other == key)?;
+        Some(metrics(query, group, range, &self::buckets(query, range)))
+    });
+    let comparison = comparison.collect();
+    let whole = Group { cells: Vec::new(), bucket: None, rows: passing.clone() };
     let totals = metrics(query, &whole, &query.range, &buckets);
-    Expected { rows: rows.into_iter().map(|(row, _)| row).collect(), totals, comparison }
+    Expected { rows: rows.into_iter().map(|(row, ..)| row).collect(), totals, comparison, others }
+}
+
+/// The metrics of several groups as one; `None` without any.
+fn merged<'a>(
+    query: &Query,
+    groups: impl Iterator<Item = &'a Group<'a>>,
+    range: Option<&ResolvedRange>,
+) -> Option<Vec<Cell>> {
+    let groups: Vec<&Group<'_>> = groups.collect();
+    let rows = groups.iter().flat_map(|group| group.rows.iter().copied()).collect();
+    let whole = Group { cells: Vec::new(), bucket: None, rows };
+    let range = range.filter(|_| !groups.is_empty())?;
+    Some(metrics(query, &whole, range, &[]))
 }
 
 fn passing<'a>(query: &Query, rows: &'a [Row], range: &ResolvedRange) -> Vec<&'a Row> {

@@ -231,14 +231,14 @@ fn is_sharp(expr: &MetricExpr, exact: bool) -> bool {
 pub fn query() -> impl Strategy<Value = Query> {
     let zones = proptest::sample::select(vec!["UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe"]);
     let ranges = (prop_oneof![range(true), range(false)], option::weighted(0.3, range(true)));
-    let flags = (any::<bool>(), proptest::bool::weighted(0.4), any::<bool>());
+    let flags = (any::<bool>(), proptest::bool::weighted(0.4), any::<bool>(), option::of((0u64..3, 1u32..5)));
     let shape = (metrics(), dimensions(), filter(), any::<prop::sample::Index>(), any::<bool>(), -3i64..6);
     (ranges, zones, shape, flags, -96i64..500).prop_map(
         |(
             (range, compare),
             zone,
             (metrics, dimensions, filter, pick, descending, bound),
-            (exact, fill, has_condition),
+            (exact, fill, has_condition, page),
             now,
         )| {
             let sharp: Vec<usize> =
@@ -259,6 +259,11 @@ pub fn query() -> impl Strategy<Value = Query> {
                 },
                 None => Having::And(Vec::new()),
             };
+            let has_percentile = metrics.iter().any(|metric| {
+                metric.expr.measures().any(|measure| matches!(measure.function, Function::Quantile(_)))
+            });
+            let others = page.is_some() && !(exact && has_percentile);
+            let (offset, limit) = page.unwrap_or((0, 100));
             Query {
                 dataset: data::dataset(),
                 project: data::project(),
@@ -269,9 +274,16 @@ pub fn query() -> impl Strategy<Value = Query> {
                 dimensions,
                 filter,
                 having,
-                limit: 100,
-                offset: 0,
-                include: Include { totals: true, total_rows: true, fill, explain: true, partial: false },
+                limit,
+                offset,
+                include: Include {
+                    totals: true,
+                    total_rows: true,
+                    fill,
+                    explain: true,
+                    partial: false,
+                    others,
+                },
                 compare,
                 exact,
                 max_points: None,

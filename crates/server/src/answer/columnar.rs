@@ -1,5 +1,5 @@
 //! Answers as Parquet: one typed column per dimension and metric. Time buckets are instants, money is a decimal with nine
-//! fraction digits.
+//! fraction digits. Where the row of all other groups was asked for, a last column says which row it is.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use parquet::file::properties::WriterProperties;
 use tidewater_engine::QueryReply;
 use tidewater_query::Cell;
 
-use super::column_names;
 use super::json::{Shape, write_cell};
+use super::{OTHERS, column_names, others};
 use crate::problem::Problem;
 
 /// Digits of a decimal that holds any sum of integers or of money: the most that Parquet readers agree on.
@@ -38,17 +38,24 @@ pub(super) fn parquet(reply: &QueryReply) -> Result<Vec<u8>, Problem> {
 
 fn batch(reply: &QueryReply) -> Result<RecordBatch, ArrowError> {
     let dimensions = reply.query.dimensions.len();
-    let names = column_names(&reply.query);
+    let mut names = column_names(&reply.query);
+    let others = others(reply).map(|(row, _)| row);
+    let rows = || reply.page.rows.iter().chain(&others);
     let arrays: Result<Vec<ArrayRef>, ArrowError> = (0..names.len())
         .map(|index| {
-            let cells = reply.page.rows.iter().map(|row| match index.checked_sub(dimensions) {
+            let cells = rows().map(|row| match index.checked_sub(dimensions) {
                 None => &row.dimensions[index],
                 Some(metric) => &row.metrics[metric],
             });
             array(&cells.collect::<Vec<_>>(), reply)
         })
         .collect();
-    let arrays = arrays?;
+    let mut arrays = arrays?;
+    if reply.query.include.others {
+        let shown = reply.page.rows.iter().map(|_| Some(false));
+        arrays.push(Arc::new(shown.chain(others.iter().map(|_| Some(true))).collect::<BooleanArray>()));
+        names.push(OTHERS.to_owned());
+    }
     let fields: Vec<Field> = names
         .into_iter()
         .zip(&arrays)

@@ -1,11 +1,12 @@
-//! Answers as CSV (RFC 4180): a header row, then the page's rows. Null is an empty field.
+//! Answers as CSV (RFC 4180): a header row, then the page's rows. Null is an empty field. Where the row of all other groups was asked
+//! for, a last column says which row it is.
 
 use tidewater_engine::QueryReply;
 use tidewater_model::money;
 use tidewater_model::time::{Zone, format_rfc3339};
-use tidewater_query::Cell;
+use tidewater_query::{AnswerRow, Cell};
 
-use super::column_names;
+use super::{OTHERS, column_names, others};
 use crate::problem::Problem;
 
 pub(super) fn table(reply: &QueryReply) -> Result<Vec<u8>, Problem> {
@@ -16,12 +17,18 @@ pub(super) fn table(reply: &QueryReply) -> Result<Vec<u8>, Problem> {
 }
 
 fn write(reply: &QueryReply, writer: &mut csv::Writer<Vec<u8>>) -> Result<(), csv::Error> {
-    writer.write_record(column_names(&reply.query))?;
+    let is_marked = reply.query.include.others;
+    let mark = |is_others: bool| is_marked.then(|| is_others.to_string());
+    writer
+        .write_record(column_names(&reply.query).into_iter().chain(is_marked.then(|| OTHERS.to_owned())))?;
+    let mut write_row = |row: &AnswerRow, is_others: bool| {
+        let cells = row.dimensions.iter().chain(&row.metrics).map(|cell| field(cell, &reply.query.zone));
+        writer.write_record(cells.chain(mark(is_others)))
+    };
     for row in &reply.page.rows {
-        let cells = row.dimensions.iter().chain(&row.metrics);
-        writer.write_record(cells.map(|cell| field(cell, &reply.query.zone)))?;
+        write_row(row, false)?;
     }
-    Ok(())
+    others(reply).map_or(Ok(()), |(row, _)| write_row(&row, true))
 }
 
 fn field(cell: &Cell, zone: &Zone) -> String {

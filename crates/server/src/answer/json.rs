@@ -11,7 +11,7 @@ use tidewater_model::time::{Timestamp, Zone, format_rfc3339};
 use tidewater_query::{AnswerRow, Cell, Explain};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::column_names;
+use super::{OTHERS, column_names, others};
 
 /// How cells are written.
 #[derive(Clone, Debug)]
@@ -35,14 +35,15 @@ pub(super) fn answer(reply: &QueryReply) -> Written {
     let mut out = Vec::with_capacity(512 + reply.page.rows.len() * 64);
     let mut hash = Xxh3::new();
     out.extend_from_slice(b"{\"results\":");
-    rows_writer.rows(&reply.page.rows, &mut out);
+    let others = others(reply);
+    rows_writer.rows(&reply.page.rows, others.as_ref().map(|(row, _)| row), &mut out);
     if let Some(totals) = &reply.facts.totals {
         out.extend_from_slice(b",\"totals\":");
         rows_writer.totals(totals, reply.query.dimensions.len(), &mut out);
     }
     if let Some(comparison) = &reply.page.comparison {
         out.extend_from_slice(b",\"comparison\":");
-        rows_writer.rows(comparison, &mut out);
+        rows_writer.rows(comparison, others.as_ref().and_then(|(_, row)| row.as_ref()), &mut out);
     }
     hash.update(&out);
     let query = normalised(&reply.query).to_string();
@@ -65,6 +66,10 @@ pub(super) fn lines(reply: &QueryReply) -> Vec<u8> {
     let mut out = Vec::with_capacity(reply.page.rows.len() * 64);
     for row in &reply.page.rows {
         writer.row(row, &mut out);
+        out.push(b'\n');
+    }
+    if let Some((row, _)) = others(reply) {
+        writer.others(&row, &mut out);
         out.push(b'\n');
     }
     out
@@ -134,7 +139,7 @@ struct RowsWriter<'a> {
 }
 
 impl RowsWriter<'_> {
-    fn rows(&self, rows: &[AnswerRow], out: &mut Vec<u8>) {
+    fn rows(&self, rows: &[AnswerRow], others: Option<&AnswerRow>, out: &mut Vec<u8>) {
         out.push(b'[');
         for (index, row) in rows.iter().enumerate() {
             if index > 0 {
@@ -142,7 +147,20 @@ impl RowsWriter<'_> {
             }
             self.row(row, out);
         }
+        if let Some(others) = others {
+            if !rows.is_empty() {
+                out.push(b',');
+            }
+            self.others(others, out);
+        }
         out.push(b']');
+    }
+
+    /// A row with a mark, since its dimensions are null as those of an ordinary row may be.
+    fn others(&self, row: &AnswerRow, out: &mut Vec<u8>) {
+        self.row(row, out);
+        out.pop();
+        put(out, format_args!(",\"{OTHERS}\":true}}"));
     }
 
     fn row(&self, row: &AnswerRow, out: &mut Vec<u8>) {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Remote, json_argument};
 use super::table;
+use crate::answer::OTHERS;
 
 /// Asks a question and prints the answer as a table, JSON or CSV
 ///
@@ -46,6 +47,9 @@ pub struct Arguments {
     /// Rows at most.
     #[arg(long)]
     limit: Option<u32>,
+    /// One more row for all groups past the limit.
+    #[arg(long)]
+    others: bool,
     /// Exact distinct counts and percentiles.
     #[arg(long)]
     exact: bool,
@@ -99,6 +103,7 @@ fn question(arguments: &Arguments) -> anyhow::Result<Value> {
     set("dimensions", (!arguments.dimensions.is_empty()).then(|| json!(arguments.dimensions)));
     set("timezone", arguments.timezone.as_ref().map(|zone| json!(zone)));
     set("project", arguments.remote.project.as_ref().map(|project| json!(project)));
+    set("others", arguments.others.then(|| json!(true)));
     set("exact", arguments.exact.then(|| json!(true)));
     set("date_range", arguments.date_range.as_deref().map(date_range));
     set("pagination", arguments.limit.map(|limit| json!({ "limit": limit })));
@@ -150,14 +155,22 @@ fn as_table(answer: &Value) -> String {
     let rows: Vec<&serde_json::Map<String, Value>> =
         answer["results"].as_array().into_iter().flatten().filter_map(Value::as_object).collect();
     let Some(first) = rows.first() else { return "no rows\n".to_owned() };
-    let header: Vec<String> = first.keys().cloned().collect();
-    let cells: Vec<Vec<Value>> = rows.iter().map(|row| row.values().cloned().collect()).collect();
+    let header: Vec<String> = first.keys().filter(|name| *name != OTHERS).cloned().collect();
+    let line = |row: &&serde_json::Map<String, Value>| {
+        let mut cells: Vec<Value> = header.iter().map(|name| row[name].clone()).collect();
+        if row.get(OTHERS) == Some(&json!(true)) && cells.len() == row.len() - 1 {
+            cells[0] = json!("(others)");
+        }
+        cells
+    };
+    let cells: Vec<Vec<Value>> = rows.iter().map(line).collect();
     table::render(&header, &cells)
 }
 
 fn footer(answer: &Value) -> String {
     let meta = &answer["meta"];
-    let shown = answer["results"].as_array().map_or(0, Vec::len);
+    let results = answer["results"].as_array().into_iter().flatten();
+    let shown = results.filter(|row| row[OTHERS] != json!(true)).count();
     format!(
         "{shown} of {} rows · {} rows scanned · {} ms · as of {}",
         meta["total_rows"],
@@ -176,6 +189,15 @@ mod tests {
         assert_eq!(order_key("time:hour:desc"), json!(["time:hour", "desc"]));
         assert_eq!(order_key("time:hour"), json!(["time:hour", "asc"]));
         assert_eq!(order_key("cost"), json!(["cost", "asc"]));
+    }
+
+    #[test]
+    fn the_others_have_a_name_in_a_table() {
+        let answer = json!({"results": [{"user": "a", "n": 5}, {"user": null, "n": 7, "others": true}],
+                            "meta": {"total_rows": 9, "rows_scanned": 12, "elapsed_ms": 1, "as_of": "now"}});
+        let table = as_table(&answer);
+        assert_eq!(table.lines().last(), Some("(others)  7"), "{table}");
+        assert!(footer(&answer).starts_with("1 of 9 rows"));
     }
 
     #[test]

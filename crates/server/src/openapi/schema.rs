@@ -96,6 +96,8 @@ pub struct Question {
     #[schema(example = json!([["edits", "desc"]]))]
     order_by: Option<Vec<Vec<String>>>,
     pagination: Option<Pagination>,
+    /// One more row after the page: all groups that are neither on it nor before it, merged. Also `include.others`.
+    others: Option<bool>,
     include: Option<Include>,
     /// `previous_period`, `year_over_year`, or a range.
     compare: Option<Value>,
@@ -126,6 +128,7 @@ pub struct Include {
     fill: Option<bool>,
     explain: Option<bool>,
     partial: Option<bool>,
+    others: Option<bool>,
 }
 
 /// An answer.
@@ -145,6 +148,8 @@ pub struct Answer {
 pub struct AnswerRow {
     dimensions: Vec<Value>,
     metrics: Vec<Value>,
+    /// Only there, and true, in the row of all groups past the page.
+    others: Option<bool>,
 }
 
 /// How an answer came about.

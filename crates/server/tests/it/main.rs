@@ -16,6 +16,7 @@ mod faults;
 mod ingest;
 mod lifecycle;
 mod naive;
+mod others;
 mod query;
 mod real_data;
 mod rows;

@@ -102,7 +102,8 @@ fn days_of_23_and_25_hours_are_made_of_hours() {
 
 #[test]
 fn measures_come_from_the_narrowest_rollups_that_hold_them() {
-    let cases: &[(Question, &[(usize, Tier, u64)], &[&str])] = &[
+    type Case<'a> = (Question, &'a [(usize, Tier, u64)], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         // Sums from the one without dimensions, percentiles from another.
         (
             asking(None, &[], &[1, 2]),
