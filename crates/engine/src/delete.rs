@@ -27,6 +27,7 @@ impl Engine {
         let view = self.view(&snapshot, &rows.dataset)?;
         let query = self.resolve(&rows.count()?, &project, &view)?;
         let (dataset, range, filter) = (view.id, query.range, query.filter.clone());
+        let kept = view.clone();
         let engine = self.clone();
         let count = move |control: Control| {
             let answer = engine.executor.execute(&query, &view, &control)?;
@@ -44,6 +45,7 @@ impl Engine {
             let _ = done.send(result);
         });
         let from_us = range.from.0;
+        let sums_kept = kept.sums_kept(&project, &filter, from_us, to_us);
         self.store.delete(Delete { dataset, project: project.clone(), from_us, to_us, filter, done: reply });
         let receipt = receipt.await.map_err(|_| EngineError::ShuttingDown)??;
         self.answers.changed();
@@ -55,6 +57,7 @@ impl Engine {
             project: project.to_string(),
             dataset: rows.dataset,
             rows: matched,
+            sums_kept,
             version: receipt.version.to_string(),
             created_at,
             finished_at: self.now(),

@@ -251,9 +251,9 @@ impl Engine {
 fn horizon(dataset: &Dataset, now: Timestamp) -> Option<Timestamp> {
     let retention = &dataset.retention;
     let mut longest = retention.raw_us?;
-    if !dataset.rollups.is_empty() {
-        for tier in retention.tiers_us.values() {
-            longest = longest.max((*tier)?);
+    for tier in dataset.rollups.iter().flat_map(|rollup| &rollup.tiers) {
+        if let Some(kept) = retention.tiers_us.get(tier) {
+            longest = longest.max((*kept)?);
         }
     }
     Some(Timestamp(now.0.saturating_sub(longest)))

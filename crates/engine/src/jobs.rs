@@ -27,6 +27,10 @@ pub struct Job {
     pub dataset: String,
     /// Rows that matched in the snapshot taken just before; rows that were acknowledged in between are deleted too.
     pub rows: u64,
+    /// Roll-ups of expired rows, as "roll-up/tier", whose sums still count rows the delete speaks of: they do not tell them apart,
+    /// and name nobody.
+    #[serde(default)]
+    pub sums_kept: Vec<String>,
     /// The state from which on they are gone.
     pub version: String,
     /// When it was asked for.

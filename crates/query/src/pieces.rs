@@ -60,6 +60,7 @@ impl UnitPiece {
         let (kind, id) = match view.units[self.unit].id() {
             UnitId::Chunk(id) => (0, id),
             UnitId::Segment(id) => (1, id.0),
+            UnitId::History(id) => (2, id.0),
         };
         hash.update(&[kind]);
         hash.update(&id.to_le_bytes());
@@ -168,6 +169,10 @@ fn unit_piece(
             };
             (band, (meta.day, meta.id.0))
         }
+        Unit::History(sidecar) => {
+            let meta = sidecar.meta();
+            (if is_cut { CUT } else { OLD }, (meta.day, meta.id.0))
+        }
     };
     UnitPiece {
         unit,
@@ -188,6 +193,11 @@ fn latest_tombstone(view: &DatasetView, unit: usize, span: ProjectSpan, project:
     let hides = |tombstone: &&std::sync::Arc<tidewater_store::Tombstone>| match &view.units[unit] {
         Unit::Chunk(chunk) => tombstone.may_hide(project, span.min_us, span.max_us, chunk.min_lsn()),
         Unit::Segment(segment) => tombstone.project == *project && tombstone.is_pending_in(segment.meta()),
+        Unit::History(sidecar) => {
+            let mut sections = sidecar.sections().iter();
+            tombstone.project == *project
+                && sections.any(|section| sidecar.is_hidden_by(section.index, tombstone))
+        }
     };
     let hiding = view.tombstones.iter().filter(hides);
     hiding.map(|tombstone| tombstone.lsn).max().unwrap_or_default()

@@ -57,6 +57,15 @@ fn memory_and_files(stats: &StoreStats, out: &mut Text) {
     out.single("segments", "gauge", "Segment files.", stats.segments);
     out.single("segment_bytes", "gauge", "Bytes of segment files.", stats.segment_bytes);
     out.single("segment_rows", "gauge", "Rows in segment files.", stats.segment_rows);
+    out.single("rollup_bytes", "gauge", "Bytes of roll-ups beside segments.", stats.rollup_bytes);
+    out.single(
+        "rollup_segments_pending",
+        "gauge",
+        "Segments whose roll-ups are not yet as their dataset declares them.",
+        stats.rollup_segments_pending,
+    );
+    out.single("history_files", "gauge", "Files with roll-ups of expired rows.", stats.history_files);
+    out.single("history_bytes", "gauge", "Bytes of roll-ups of expired rows.", stats.history_bytes);
     let pending = u8::from(stats.compaction_pending);
     out.single("compaction_pending", "gauge", "1 while segments wait to be merged.", pending);
     out.single("tombstones", "gauge", "Deletes whose rows are not yet rewritten out.", stats.tombstones);
@@ -84,6 +93,12 @@ fn writes(stats: &StoreStats, out: &mut Text) {
         "counter",
         "Segments that retention removed.",
         stats.segments_expired,
+    );
+    out.single(
+        "rollups_built_total",
+        "counter",
+        "Segments whose roll-ups were made in the background.",
+        stats.rollups_built,
     );
     out.family("store_refused_total", "counter", "Requests the store refused, by reason.");
     out.sample("", &[("reason", "full")], stats.refused_full);

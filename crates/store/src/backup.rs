@@ -13,6 +13,7 @@ use crate::paths;
 use crate::recovery::lock;
 use crate::segment::segment_path;
 use crate::shared::Shared;
+use crate::sidecar::sidecar_path;
 use crate::version::StoreId;
 
 /// Bytes copied at once.
@@ -31,6 +32,7 @@ pub fn backup(shared: &Shared, target: &Path) -> StoreResult<()> {
     };
     copy_runs(disk.as_ref(), &content, &runs, target)?;
     copy_segments(disk.as_ref(), &content, &shared.config.data_dir, target)?;
+    copy_sidecars(disk.as_ref(), &content, &shared.config.data_dir, target)?;
     write_catalog(disk, content, kv, target)
 }
 
@@ -44,6 +46,7 @@ pub fn restore(disk: &DiskRef, source: &Path, data_dir: &Path) -> StoreResult<()
     let runs = content.runs.iter().map(|row| open(row.id)).collect::<StoreResult<Vec<_>>>()?;
     copy_runs(disk.as_ref(), &content, &runs, data_dir)?;
     copy_segments(disk.as_ref(), &content, source, data_dir)?;
+    copy_sidecars(disk.as_ref(), &content, source, data_dir)?;
     copy_log(disk.as_ref(), source, data_dir)?;
     write_catalog(disk, content, catalog.kv_all()?, data_dir)
 }
@@ -75,15 +78,28 @@ fn copy_runs(
 fn copy_segments(disk: &dyn Disk, content: &CatalogContent, source: &Path, target: &Path) -> StoreResult<()> {
     for meta in &content.segments {
         let Some((_, row)) = content.datasets.iter().find(|(id, _)| *id == meta.dataset) else { continue };
-        let from = segment_path(source, &row.name, meta.day, meta.id);
-        let to = segment_path(target, &row.name, meta.day, meta.id);
-        let dir = to.parent().unwrap_or(target).to_owned();
-        disk.create_dir_all(&dir).map_err(StoreError::io("make", &dir))?;
-        let file = disk.open_read(&from).map_err(StoreError::io("open", &from))?;
-        copy(disk, file.as_ref(), &to)?;
-        disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+        let path = |data_dir: &Path| segment_path(data_dir, &row.name, meta.day, meta.id);
+        copy_dated(disk, &path(source), &path(target))?;
     }
     Ok(())
+}
+
+fn copy_sidecars(disk: &dyn Disk, content: &CatalogContent, source: &Path, target: &Path) -> StoreResult<()> {
+    for meta in content.sidecars.iter().filter(|meta| meta.has_file()) {
+        let Some((_, row)) = content.datasets.iter().find(|(id, _)| *id == meta.dataset) else { continue };
+        let path = |data_dir: &Path| sidecar_path(data_dir, &row.name, meta.day, meta.id);
+        copy_dated(disk, &path(source), &path(target))?;
+    }
+    Ok(())
+}
+
+/// Copies a file that lies in the folder of a day.
+fn copy_dated(disk: &dyn Disk, from: &Path, to: &Path) -> StoreResult<()> {
+    let dir = to.parent().unwrap_or(Path::new("."));
+    disk.create_dir_all(dir).map_err(StoreError::io("make", dir))?;
+    let file = disk.open_read(from).map_err(StoreError::io("open", from))?;
+    copy(disk, file.as_ref(), to)?;
+    disk.sync_dir(dir).map_err(StoreError::io("sync", dir))
 }
 
 fn copy_log(disk: &dyn Disk, source: &Path, target: &Path) -> StoreResult<()> {
@@ -127,6 +143,7 @@ fn write_catalog(
         next_dataset: Some(content.next_dataset),
         put_datasets: content.datasets,
         add_segments: content.segments,
+        add_sidecars: content.sidecars,
         add_runs: content.runs,
         add_tombstones: content.tombstones,
         latest: content.latest,

@@ -16,6 +16,7 @@ use crate::disk::{Disk, DiskRef, temporary_path};
 use crate::error::{StoreError, StoreResult};
 use crate::paths;
 use crate::segment::{SegmentId, SegmentMeta};
+use crate::sidecar::{SidecarId, SidecarMeta};
 use crate::version::{Lsn, StoreId};
 
 pub use load::{CatalogContent, DatasetRow, RunRow, TombstoneRow};
@@ -23,7 +24,7 @@ pub use load::{CatalogContent, DatasetRow, RunRow, TombstoneRow};
 use backend::Backend;
 
 /// The newest layout of the tables this build writes; it reads every earlier one.
-pub const SCHEMA: u64 = 1;
+pub const SCHEMA: u64 = 2;
 /// Bytes redb may cache. The catalog is small, and read once.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -33,6 +34,8 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const DATASETS: TableDefinition<u32, &[u8]> = TableDefinition::new("datasets");
 /// Segment id → `SegmentMeta::encode`.
 const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
+/// Sidecar id → `SidecarMeta::encode`. Catalogs of schema 1 do not have it.
+const SIDECARS: TableDefinition<u64, &[u8]> = TableDefinition::new("sidecars");
 /// Run id → JSON of [`RunRow`].
 const RUNS: TableDefinition<u64, &[u8]> = TableDefinition::new("runs");
 /// LSN → JSON of [`TombstoneRow`].
@@ -76,12 +79,16 @@ pub struct CatalogChange {
     pub next_dataset: Option<u32>,
     /// Datasets to write.
     pub put_datasets: Vec<(DatasetId, DatasetRow)>,
-    /// Datasets to forget, with all that hangs on them except segments.
+    /// Datasets to forget, with all that hangs on them except segments and sidecars.
     pub remove_datasets: Vec<DatasetId>,
     /// Segments that count from now on.
     pub add_segments: Vec<SegmentMeta>,
     /// Segments that no longer count.
     pub remove_segments: Vec<SegmentId>,
+    /// Sidecars that count from now on.
+    pub add_sidecars: Vec<SidecarMeta>,
+    /// Sidecars that no longer count.
+    pub remove_sidecars: Vec<SidecarId>,
     /// Runs that count from now on.
     pub add_runs: Vec<RunRow>,
     /// Runs that no longer count.
@@ -255,6 +262,13 @@ fn apply_files(transaction: &redb::WriteTransaction, change: &CatalogChange) -> 
     }
     for id in &change.remove_segments {
         segments.remove(id.0)?;
+    }
+    let mut sidecars = transaction.open_table(SIDECARS)?;
+    for sidecar in &change.add_sidecars {
+        sidecars.insert(sidecar.id.0, sidecar.encode().as_slice())?;
+    }
+    for id in &change.remove_sidecars {
+        sidecars.remove(id.0)?;
     }
     let mut runs = transaction.open_table(RUNS)?;
     for run in &change.add_runs {

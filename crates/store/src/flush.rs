@@ -1,4 +1,4 @@
-//! The flush: frozen rows become segments in one catalog transaction, then their log goes.
+//! The flush: frozen rows become segments with their sidecars in one catalog transaction, then their log goes.
 //!
 //! Order matters: files first and durable, then the catalog, then the snapshot, then removal of the log. A crash before the
 //! catalog's commit leaves files nobody names, which start-up removes, and a log that is replayed; after it, log records
@@ -20,8 +20,9 @@ use crate::disk::Disk;
 use crate::error::{StoreError, StoreResult};
 use crate::maintenance::Stop;
 use crate::paths;
-use crate::segment::{Segment, SegmentMeta, write_segments};
+use crate::segment::{Segment, Unsorted, write_segments};
 use crate::shared::Shared;
+use crate::sidecar::Written;
 use crate::state::State;
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
@@ -74,6 +75,8 @@ struct Part {
     dataset: Arc<Dataset>,
     chunks: Vec<Arc<Chunk>>,
     tombstones: Vec<Arc<Tombstone>>,
+    /// About how many bytes a row takes in a segment, as far as there are any.
+    row_bytes: Option<f64>,
 }
 
 /// Writes the frozen rows and what belongs to them. The log stays.
@@ -98,10 +101,16 @@ fn write_files(
     let parts = parts(&shared.state());
     for part in parts {
         let next_id = || shared.take_segment_id();
-        let metas =
-            write_segments(&shared.files, part.id, &part.dataset, &part.chunks, &part.tombstones, &next_id)?;
-        let open = |meta: SegmentMeta| Segment::open(&shared.files, &part.dataset, meta);
-        written.push(metas.into_iter().map(open).collect::<StoreResult<_>>()?);
+        let unsorted = Unsorted {
+            dataset_id: part.id,
+            dataset: &part.dataset,
+            chunks: &part.chunks,
+            tombstones: &part.tombstones,
+            row_bytes: part.row_bytes,
+        };
+        let units = write_segments(&shared.files, &unsorted, &next_id)?;
+        let open = |unit: Written| unit.open(&shared.files, &part.dataset);
+        written.push(units.into_iter().map(open).collect::<StoreResult<_>>()?);
     }
     write_runs(shared, job)
 }
@@ -114,8 +123,15 @@ fn parts(state: &State) -> Vec<Part> {
             dataset: Arc::clone(&dataset.dataset),
             chunks: dataset.frozen.clone(),
             tombstones: dataset.tombstones.clone(),
+            row_bytes: row_bytes(&dataset.segments),
         })
         .collect()
+}
+
+fn row_bytes(segments: &[Arc<Segment>]) -> Option<f64> {
+    let rows: u64 = segments.iter().map(|segment| segment.meta().rows).sum();
+    let bytes: u64 = segments.iter().map(|segment| segment.meta().bytes).sum();
+    (rows > 0).then(|| bytes as f64 / rows as f64)
 }
 
 /// Writes the frozen ids and tokens, and makes them and the runs before them durable. Returns the new ones.
@@ -165,6 +181,10 @@ fn commit(
         next_segment: Some(shared.next_segment()),
         next_run: Some(shared.dedup().next_run_id()),
         add_segments: live.iter().map(|segment| segment.meta().clone()).collect(),
+        add_sidecars: live
+            .iter()
+            .filter_map(|segment| Some(segment.sidecar_entry()?.meta().clone()))
+            .collect(),
         add_runs: runs.iter().chain(&job.dedup.runs).map(|run| RunRow::of(run.facts())).collect(),
         ..CatalogChange::default()
     };
@@ -183,8 +203,8 @@ fn is_in(segments: &[Arc<Segment>], segment: &Arc<Segment>) -> bool {
     segments.iter().any(|other| Arc::ptr_eq(other, segment))
 }
 
-/// Deletes up to the flushed record go into the catalog while rows they hide are left in segments; the others are returned,
-/// to be forgotten.
+/// Deletes up to the flushed record go into the catalog while rows they hide are left in segments or history; the others are
+/// returned, to be forgotten.
 fn describe_tombstones(
     state: &State,
     new: &[Arc<Segment>],
@@ -196,7 +216,9 @@ fn describe_tombstones(
         for tombstone in dataset.tombstones.iter().filter(|tombstone| tombstone.lsn <= through) {
             let new = new.iter().filter(|segment| segment.meta().dataset == id);
             let mut segments = dataset.segments.iter().chain(new);
-            if segments.any(|segment| tombstone.is_pending_in(segment.meta())) {
+            let is_pending = segments.any(|segment| tombstone.is_pending_in(segment.meta()))
+                || dataset.history.iter().any(|sidecar| sidecar.is_pending(tombstone));
+            if is_pending {
                 change.add_tombstones.push((tombstone.lsn, TombstoneRow::of(id, tombstone)));
             } else {
                 settled.push((id, tombstone.lsn));

@@ -24,6 +24,7 @@ mod retention;
 mod scan;
 pub mod segment;
 mod shared;
+mod sidecar;
 mod snapshot;
 mod state;
 mod stats;
@@ -39,11 +40,16 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::StoreConfig;
 pub use error::{StoreError, StoreResult};
 pub use log::Token;
-pub use retention::plan_retention;
+pub use maintenance::RollupStatus;
+pub use retention::{RetentionPlan, SegmentAge, plan_retention};
 pub use scan::{
     ChunkMorsel, Morsel, MorselReader, SCAN_BATCH_ROWS_MAX, ScanBatch, ScanRequest, Unit, UnitId,
 };
 pub use shared::CommitHook;
+pub use sidecar::{
+    InvalidSidecarMeta, SIDECAR_FORMAT, SectionInfo, Sidecar, SidecarId, SidecarMeta, SliceInfo, Written,
+    plan_history_merge, sidecar_path,
+};
 pub use snapshot::{DatasetView, Snapshot};
 pub use stats::{SYNC_BUCKETS_US, StoreStats};
 pub use store::Store;

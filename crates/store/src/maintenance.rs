@@ -1,11 +1,17 @@
-//! Background work at low priority: compaction, retention, merging and forgetting of deduplication runs.
+//! Background work at low priority: compaction, retention, back-building of roll-ups, merging of history, merging and forgetting
+//! of deduplication runs.
 //!
 //! What to do is decided by pure functions elsewhere; here it is done, one catalog transaction at a time.
+
+mod expire;
+mod rollups;
+mod swap;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidewater_aggregate::derived_for;
 use tidewater_model::schema::{Dataset, DatasetId};
 
 use crate::catalog::{CatalogChange, RunRow};
@@ -14,10 +20,17 @@ use crate::dedup::{RunFacts, RunLimits, expired_runs, merge_runs, plan_run_merge
 use crate::error::{StoreError, StoreResult};
 use crate::os;
 use crate::paths;
-use crate::retention::plan_retention;
 use crate::segment::{Segment, SegmentId, SegmentMeta};
 use crate::shared::Shared;
+use crate::sidecar::{Sidecar, Written};
 use crate::tombstone::Tombstone;
+use crate::version::Lsn;
+
+pub use rollups::{RollupStatus, status};
+
+use expire::expire;
+use rollups::{build_once, merge_history_once};
+use swap::{Swap, swap};
 
 /// Tells the maintenance thread to stop, and lets it sleep.
 #[derive(Debug, Default)]
@@ -63,7 +76,12 @@ pub fn run_maintenance(shared: &Arc<Shared>, stop: &Stop) {
 pub fn settle(shared: &Shared) -> StoreResult<()> {
     let _maintenance = shared.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
     let throttle = || ControlFlow::Continue(());
-    while expire_segments(shared)? || tidy_runs(shared)? || compact_once(shared, &throttle)? {}
+    while expire(shared)?
+        || tidy_runs(shared)?
+        || compact_once(shared, &throttle)?
+        || build_once(shared, &throttle)?
+        || merge_history_once(shared, &throttle)?
+    {}
     Ok(())
 }
 
@@ -71,10 +89,12 @@ pub fn settle(shared: &Shared) -> StoreResult<()> {
 fn round(shared: &Shared, stop: &Stop) -> bool {
     let _maintenance = shared.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
     let throttle = || if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let steps: [(&str, StoreResult<bool>); 3] = [
-        ("retention", expire_segments(shared)),
+    let steps: [(&str, StoreResult<bool>); 5] = [
+        ("retention", expire(shared)),
         ("the tidying of deduplication runs", tidy_runs(shared)),
         ("compaction", compact_once(shared, &throttle)),
+        ("the building of roll-ups", build_once(shared, &throttle)),
+        ("the merging of history", merge_history_once(shared, &throttle)),
     ];
     let mut worked = false;
     for (name, outcome) in steps {
@@ -91,10 +111,28 @@ struct Facts {
     id: DatasetId,
     dataset: Arc<Dataset>,
     segments: Vec<Arc<Segment>>,
+    history: Vec<Arc<Sidecar>>,
     tombstones: Vec<Arc<Tombstone>>,
+    /// The hash of what the dataset declares today.
+    derived_for: u64,
 }
 
 impl Facts {
+    fn segment(&self, id: SegmentId) -> Option<&Arc<Segment>> {
+        self.segments.iter().find(|segment| segment.meta().id == id)
+    }
+
+    /// A segment's sidecar is what would be derived today, deletes included.
+    fn is_current(&self, segment: &Segment) -> bool {
+        let meta = segment.meta();
+        let applied = segment.sidecar_entry().map_or(Lsn(0), |sidecar| sidecar.tombstones_applied());
+        segment.derived_for() == self.derived_for
+            && !self
+                .tombstones
+                .iter()
+                .any(|tombstone| tombstone.lsn > applied && tombstone.is_pending_in(meta))
+    }
+
     fn metas(&self) -> Vec<SegmentMeta> {
         self.segments.iter().map(|segment| segment.meta().clone()).collect()
     }
@@ -108,25 +146,11 @@ fn facts(shared: &Shared) -> Vec<Facts> {
             id,
             dataset: Arc::clone(&dataset.dataset),
             segments: dataset.segments.clone(),
+            history: dataset.history.clone(),
+            derived_for: derived_for(&dataset.dataset),
             tombstones: dataset.tombstones.clone(),
         })
         .collect()
-}
-
-/// Removes segments that outlived their dataset's retention.
-fn expire_segments(shared: &Shared) -> StoreResult<bool> {
-    let now = shared.clock.now();
-    let mut any = false;
-    for facts in facts(shared) {
-        let expired = plan_retention(&facts.metas(), &facts.dataset.retention, now);
-        if !expired.is_empty() {
-            let count = expired.len() as u64;
-            swap(shared, facts.id, &expired, Vec::new())?;
-            shared.counters.expired(count);
-            any = true;
-        }
-    }
-    Ok(any)
 }
 
 /// The next compaction over all datasets.
@@ -151,54 +175,26 @@ fn compact_once(shared: &Shared, throttle: &dyn Fn() -> ControlFlow<()>) -> Stor
     let next_id = || shared.take_segment_id();
     let merged =
         merge_segments(&shared.files, &facts.dataset, &inputs, &facts.tombstones, &next_id, throttle)?;
-    let Some(metas) = merged else { return Ok(false) };
-    let open = |meta| Segment::open(&shared.files, &facts.dataset, meta);
-    let outputs = metas.into_iter().map(open).collect::<StoreResult<Vec<_>>>()?;
-    swap(shared, job.dataset, &job.inputs, outputs)?;
+    let Some(units) = merged else { return Ok(false) };
+    let open = |unit: Written| unit.open(&shared.files, &facts.dataset);
+    let new = units.into_iter().map(open).collect::<StoreResult<Vec<_>>>()?;
+    swap(shared, job.dataset, Swap { old: job.inputs, new, ..Swap::default() })?;
     shared.counters.compacted();
     forget_tombstones(shared)?;
     Ok(true)
 }
 
-/// Swaps segments in catalog and state. Old files go with the last snapshot that holds them.
-fn swap(shared: &Shared, id: DatasetId, old: &[SegmentId], new: Vec<Arc<Segment>>) -> StoreResult<()> {
-    let _change = shared.change();
-    let is_live = {
-        let state = shared.state();
-        let live = state.dataset(id).map(|dataset| &dataset.segments);
-        live.is_some_and(|live| old.iter().all(|id| live.iter().any(|segment| segment.meta().id == *id)))
-    };
-    if !is_live {
-        // The dataset was dropped meanwhile.
-        new.iter().for_each(|segment| segment.mark_replaced());
-        return Ok(());
-    }
-    let change = CatalogChange {
-        next_segment: Some(shared.next_segment()),
-        add_segments: new.iter().map(|segment| segment.meta().clone()).collect(),
-        remove_segments: old.to_vec(),
-        ..CatalogChange::default()
-    };
-    shared.catalog.apply(&change).inspect_err(|error| shared.poison(error))?;
-    let mut state = shared.state();
-    let replaced = state.replace_segments(id, old, new).unwrap_or_default();
-    replaced.iter().for_each(|segment| segment.mark_replaced());
-    let before = shared.publish(&mut state);
-    drop(state);
-    drop((before, replaced));
-    Ok(())
-}
-
-/// Forgets deletes that no segment and no row in memory needs any more.
+/// Forgets deletes that no segment, no history and no row in memory needs any more.
 fn forget_tombstones(shared: &Shared) -> StoreResult<bool> {
     let _change = shared.change();
-    let mut settled: Vec<(DatasetId, crate::version::Lsn)> = Vec::new();
+    let mut settled: Vec<(DatasetId, Lsn)> = Vec::new();
     {
         let state = shared.state();
         for (id, dataset) in state.datasets() {
             let old = dataset.tombstones.iter().filter(|tombstone| tombstone.lsn <= state.flushed());
             let done = old.filter(|tombstone| {
                 !dataset.segments.iter().any(|segment| tombstone.is_pending_in(segment.meta()))
+                    && !dataset.history.iter().any(|sidecar| sidecar.is_pending(tombstone))
             });
             settled.extend(done.map(|tombstone| (id, tombstone.lsn)));
         }

@@ -24,8 +24,9 @@ use crate::flush;
 use crate::log::{DeleteRecord, LogCheck, LogReader, Record, RowsRecord};
 use crate::memtable::Gathered;
 use crate::paths;
-use crate::segment::{FOOTER_BYTES_MAX, Segment, SegmentFiles};
+use crate::segment::{FOOTER_BYTES_MAX, Segment, SegmentFiles, SegmentId};
 use crate::shared::{Parts, Shared};
+use crate::sidecar::{Sidecar, SidecarMeta};
 use crate::state::{DatasetState, State};
 use crate::version::Lsn;
 use crate::writer::{FlushJob, LogPosition, drop_rows};
@@ -56,9 +57,9 @@ pub fn recover(config: StoreConfig, disk: DiskRef, clock: Arc<dyn Clock>) -> Sto
     let catalog = Catalog::open(&disk, &data_dir)?;
     let content = catalog.load()?;
     let files = SegmentFiles::new(Arc::clone(&disk), data_dir.clone(), FOOTER_BYTES_MAX);
-    let (state, segment_paths) = load_state(&content, &files)?;
+    let (state, known_paths) = load_state(&content, &files)?;
     let runs = open_runs(&disk, &data_dir, &content)?;
-    remove_strays(disk.as_ref(), &data_dir, &segment_paths, &runs)?;
+    remove_strays(disk.as_ref(), &data_dir, &known_paths, &runs)?;
     let limits = DedupLimits {
         recent_ids_max: config.recent_ids_max,
         recent_token_bytes_max: config.recent_token_bytes_max,
@@ -112,12 +113,29 @@ fn load_state(
         let dataset = Dataset::compile(&row.name, row.definition.clone()).map_err(StoreError::Schema)?;
         state.insert(*id, DatasetState::new(Arc::new(dataset)));
     }
-    let mut segment_paths = HashSet::new();
+    let mut known_paths = HashSet::new();
+    let mut sidecars: HashMap<SegmentId, &SidecarMeta> = HashMap::new();
+    for meta in &content.sidecars {
+        let Some(segment) = meta.segment else {
+            let Some(dataset) = state.dataset_mut(meta.dataset) else { continue };
+            let sidecar = Sidecar::open(files, &dataset.dataset, meta.clone())?;
+            known_paths.extend(sidecar.path().map(Path::to_owned));
+            dataset.history.push(sidecar);
+            continue;
+        };
+        sidecars.insert(segment, meta);
+    }
     for meta in &content.segments {
         let Some(dataset) = state.dataset_mut(meta.dataset) else { continue };
-        let segment = Segment::open(files, &dataset.dataset, meta.clone())?;
-        segment_paths.insert(segment.path().to_owned());
+        let sidecar = sidecars.remove(&meta.id).cloned();
+        let segment = Segment::open(files, &dataset.dataset, meta.clone(), sidecar)?;
+        known_paths.insert(segment.path().to_owned());
+        known_paths.extend(segment.sidecar().and_then(|sidecar| sidecar.path()).map(Path::to_owned));
         dataset.segments.push(segment);
+    }
+    if let Some(orphan) = sidecars.values().next() {
+        let (table, key) = ("sidecars", orphan.id.to_string());
+        return Err(StoreError::CatalogRow { table, key, reason: "its segment is not listed".to_owned() });
     }
     for (lsn, row) in &content.tombstones {
         let Some(dataset) = state.dataset_mut(DatasetId(row.dataset)) else { continue };
@@ -133,7 +151,7 @@ fn load_state(
             dataset.latest = Arc::new(map);
         }
     }
-    Ok((state, segment_paths))
+    Ok((state, known_paths))
 }
 
 /// A stored delete in the form of the log.
@@ -156,11 +174,11 @@ fn open_runs(disk: &DiskRef, data_dir: &Path, content: &CatalogContent) -> Store
     rows.map(|row| Run::open(disk, paths::run_path(data_dir, row.id), row.id).map(Arc::new)).collect()
 }
 
-/// Removes what a crash left: temporary files, segments and runs the catalog does not name.
+/// Removes what a crash left: temporary files, segments, sidecars and runs the catalog does not name.
 fn remove_strays(
     disk: &dyn Disk,
     data_dir: &Path,
-    segments: &HashSet<std::path::PathBuf>,
+    known: &HashSet<std::path::PathBuf>,
     runs: &[Arc<Run>],
 ) -> StoreResult<()> {
     let list = |dir: &Path| disk.list(dir).map_err(StoreError::io("list", dir));
@@ -174,8 +192,10 @@ fn remove_strays(
         }
     }
     for dataset in list(&paths::datasets_dir(data_dir))? {
-        for day in list(&dataset.join("raw"))? {
-            strays.extend(list(&day)?.into_iter().filter(|path| !segments.contains(path)));
+        for kind in ["raw", "rollup"] {
+            for day in list(&dataset.join(kind))? {
+                strays.extend(list(&day)?.into_iter().filter(|path| !known.contains(path)));
+            }
         }
     }
     for path in strays {

@@ -15,6 +15,7 @@ use crate::chunk::{Chunk, ProjectSpan};
 use crate::error::StoreResult;
 use crate::segment::scan::{SegmentBatches, SegmentMorsel};
 use crate::segment::{self, Segment, SegmentId};
+use crate::sidecar::{Sidecar, SidecarId};
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
@@ -69,6 +70,8 @@ pub enum Unit {
     Chunk(Arc<Chunk>),
     /// Rows in a file.
     Segment(Arc<Segment>),
+    /// Roll-up sections of rows that have expired.
+    History(Arc<Sidecar>),
 }
 
 /// A unit's identity: in one process it never stands for other rows.
@@ -78,6 +81,8 @@ pub enum UnitId {
     Chunk(u64),
     /// The segment's number.
     Segment(SegmentId),
+    /// The sidecar's number.
+    History(SidecarId),
 }
 
 impl Unit {
@@ -86,6 +91,7 @@ impl Unit {
         match self {
             Unit::Chunk(chunk) => chunk.span(project),
             Unit::Segment(segment) => segment.span(project),
+            Unit::History(sidecar) => sidecar.span(project),
         }
     }
 
@@ -94,19 +100,29 @@ impl Unit {
         match self {
             Unit::Chunk(chunk) => UnitId::Chunk(chunk.id()),
             Unit::Segment(segment) => UnitId::Segment(segment.meta().id),
+            Unit::History(sidecar) => UnitId::History(sidecar.meta().id),
+        }
+    }
+
+    /// Its roll-up sections, where there are any.
+    pub fn sidecar(&self) -> Option<&Arc<Sidecar>> {
+        match self {
+            Unit::Chunk(_) => None,
+            Unit::Segment(segment) => segment.sidecar(),
+            Unit::History(sidecar) => Some(sidecar),
         }
     }
 
     /// The segment, if it is one.
     pub fn segment(&self) -> Option<&Arc<Segment>> {
         match self {
-            Unit::Chunk(_) => None,
+            Unit::Chunk(_) | Unit::History(_) => None,
             Unit::Segment(segment) => Some(segment),
         }
     }
 
-    /// Splits a scan into pieces, leaving out what the request cannot touch. `tombstones` are those of the dataset as of
-    /// the snapshot.
+    /// Splits a scan of raw rows into pieces, leaving out what the request cannot touch; history has none. `tombstones` are
+    /// those of the dataset as of the snapshot.
     pub fn scan(
         &self,
         request: &Arc<ScanRequest>,
@@ -120,6 +136,7 @@ impl Unit {
                 let morsels = segment::scan::plan(segment, request, tombstones)?;
                 Ok(morsels.into_iter().map(Morsel::Segment).collect())
             }
+            Unit::History(_) => Ok(Vec::new()),
         }
     }
 }

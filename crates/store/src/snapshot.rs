@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use tidewater_model::filter::Filter;
 use tidewater_model::names::ProjectName;
-use tidewater_model::schema::{Dataset, DatasetId};
+use tidewater_model::schema::{ColumnRef, Dataset, DatasetId};
 use tidewater_model::time::Timestamp;
 
 use crate::error::StoreResult;
@@ -66,7 +67,7 @@ pub struct DatasetView {
     pub id: DatasetId,
     /// Its definition at the snapshot.
     pub dataset: Arc<Dataset>,
-    /// All its rows: segments, then chunks.
+    /// All its rows: history, then segments, then chunks.
     pub units: Arc<[Unit]>,
     /// Deletes that may hide some of them.
     pub tombstones: Arc<[Arc<Tombstone>]>,
@@ -99,7 +100,7 @@ impl DatasetView {
         // Chunks come last and in order, so the first one from the end with the project decides.
         let in_memory = self.units.iter().rev().find_map(|unit| match unit {
             Unit::Chunk(chunk) => chunk.latest(project),
-            Unit::Segment(_) => None,
+            Unit::Segment(_) | Unit::History(_) => None,
         });
         flushed.max(deleted).max(in_memory.unwrap_or_default())
     }
@@ -108,7 +109,7 @@ impl DatasetView {
     pub fn projects(&self) -> Vec<ProjectName> {
         let in_memory = self.units.iter().filter_map(|unit| match unit {
             Unit::Chunk(chunk) => Some(chunk.projects().map(|(project, _)| project)),
-            Unit::Segment(_) => None,
+            Unit::Segment(_) | Unit::History(_) => None,
         });
         let mut projects: Vec<ProjectName> = self.latest.keys().chain(in_memory.flatten()).cloned().collect();
         projects.sort_unstable();
@@ -128,7 +129,24 @@ impl DatasetView {
         unit.scan(request, &self.tombstones)
     }
 
-    /// The least and greatest time of the project's rows, tombstoned ones included.
+    /// The sections of expired rows, as "roll-up/tier", whose sums would keep counting rows that a delete takes: they do not tell
+    /// them apart.
+    pub fn sums_kept(&self, project: &ProjectName, filter: &Filter, from_us: i64, to_us: i64) -> Vec<String> {
+        let mut columns = Vec::new();
+        filter.columns(&mut columns);
+        let columns: Vec<ColumnRef> = columns.into_iter().cloned().collect();
+        let history = self.units.iter().filter_map(|unit| match unit {
+            Unit::History(sidecar) => Some(sidecar),
+            Unit::Chunk(_) | Unit::Segment(_) => None,
+        });
+        let kept = history.flat_map(|sidecar| sidecar.sums_kept(project, &columns, (from_us, to_us)));
+        let mut kept: Vec<String> = kept.collect();
+        kept.sort_unstable();
+        kept.dedup();
+        kept
+    }
+
+    /// The least and greatest time of the project's rows, tombstoned and expired ones included as far as anything is left of them.
     pub fn time_span(&self, project: &ProjectName) -> Option<(Timestamp, Timestamp)> {
         let spans = self.units.iter().filter_map(|unit| unit.span(project));
         spans

@@ -13,7 +13,8 @@ use tidewater_model::time::Timestamp;
 use crate::chunk::Chunk;
 use crate::memtable;
 use crate::scan::Unit;
-use crate::segment::{Segment, SegmentId};
+use crate::segment::Segment;
+use crate::sidecar::Sidecar;
 use crate::snapshot::{DatasetView, Snapshot};
 use crate::tombstone::Tombstone;
 use crate::version::{Lsn, StoreId, Version};
@@ -35,6 +36,8 @@ pub struct DatasetState {
     pub dataset: Arc<Dataset>,
     /// Live segments.
     pub segments: Vec<Arc<Segment>>,
+    /// Live sidecars whose raw rows have expired.
+    pub history: Vec<Arc<Sidecar>>,
     /// Chunks that are being flushed.
     pub frozen: Vec<Arc<Chunk>>,
     /// Chunks that came since.
@@ -60,6 +63,7 @@ impl DatasetState {
         DatasetState {
             dataset,
             segments: Vec::new(),
+            history: Vec::new(),
             frozen: Vec::new(),
             active: Vec::new(),
             tombstones: Vec::new(),
@@ -69,12 +73,13 @@ impl DatasetState {
     }
 
     fn build_view(&self, id: DatasetId) -> DatasetView {
+        let history = self.history.iter().cloned().map(Unit::History);
         let segments = self.segments.iter().cloned().map(Unit::Segment);
         let chunks = self.frozen.iter().chain(&self.active).cloned().map(Unit::Chunk);
         DatasetView {
             id,
             dataset: Arc::clone(&self.dataset),
-            units: segments.chain(chunks).collect(),
+            units: history.chain(segments).chain(chunks).collect(),
             tombstones: self.tombstones.iter().cloned().collect(),
             latest: Arc::clone(&self.latest),
         }
@@ -193,23 +198,6 @@ impl State {
         dataset.active.splice(first..first + merged.len(), [chunk]);
         dataset.view = None;
         true
-    }
-
-    /// Puts segments in the place of others. `None` when one of them is not live any more.
-    pub fn replace_segments(
-        &mut self,
-        id: DatasetId,
-        replaced: &[SegmentId],
-        new: Vec<Arc<Segment>>,
-    ) -> Option<Vec<Arc<Segment>>> {
-        let dataset = self.datasets.get_mut(&id)?;
-        let (old, mut kept): (Vec<_>, Vec<_>) =
-            dataset.segments.drain(..).partition(|segment| replaced.contains(&segment.meta().id));
-        let complete = old.len() == replaced.len();
-        kept.extend(if complete { new } else { old.clone() });
-        dataset.segments = kept;
-        dataset.view = None;
-        complete.then_some(old)
     }
 
     /// The snapshot of this state.

@@ -19,6 +19,7 @@ pub struct Counters {
     flush_failures: AtomicU64,
     compactions: AtomicU64,
     segments_expired: AtomicU64,
+    rollups_built: AtomicU64,
     refused_full: AtomicU64,
     refused_disk: AtomicU64,
     sync_last_us: AtomicU64,
@@ -47,6 +48,16 @@ pub struct StoreStats {
     pub segment_bytes: u64,
     /// Rows in them.
     pub segment_rows: u64,
+    /// Bytes of roll-ups beside segments.
+    pub rollup_bytes: u64,
+    /// Segments whose roll-ups are not what their dataset declares today.
+    pub rollup_segments_pending: u64,
+    /// Files with roll-ups of rows that have expired.
+    pub history_files: u64,
+    /// Their bytes.
+    pub history_bytes: u64,
+    /// Roll-ups of a segment made in the background.
+    pub rollups_built: u64,
     /// True while segments wait to be merged.
     pub compaction_pending: bool,
     /// Deletes whose rows are not yet rewritten out.
@@ -127,6 +138,11 @@ impl Counters {
         self.compactions.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A segment's roll-ups were made in the background.
+    pub fn built(&self) {
+        self.rollups_built.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Retention removed segments.
     pub fn expired(&self, segments: u64) {
         self.segments_expired.fetch_add(segments, Ordering::Relaxed);
@@ -154,6 +170,7 @@ impl Counters {
         stats.flush_failures = get(&self.flush_failures);
         stats.compactions = get(&self.compactions);
         stats.segments_expired = get(&self.segments_expired);
+        stats.rollups_built = get(&self.rollups_built);
         stats.refused_full = get(&self.refused_full);
         stats.refused_disk = get(&self.refused_disk);
         stats.sync_last_us = get(&self.sync_last_us);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tidewater_aggregate::derived_for;
 use tidewater_columns::codec;
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{Dataset, DatasetDefinition, DatasetId};
@@ -19,7 +20,7 @@ use crate::disk::DiskRef;
 use crate::error::{StoreError, StoreResult};
 use crate::flush::run_flusher;
 use crate::log::DeleteRecord;
-use crate::maintenance::{Stop, next_compaction, run_maintenance, settle};
+use crate::maintenance::{self, RollupStatus, Stop, next_compaction, run_maintenance, settle};
 use crate::paths;
 use crate::recovery::{LockGuard, Recovered, recover};
 use crate::shared::{CommitHook, Shared};
@@ -209,6 +210,9 @@ impl Store {
             let Some((id, dataset)) = state.find(name) else { return Ok(false) };
             change.remove_datasets = vec![id];
             change.remove_segments = dataset.segments.iter().map(|segment| segment.meta().id).collect();
+            let beside = dataset.segments.iter().filter_map(|segment| segment.sidecar_entry());
+            let sidecars = beside.chain(&dataset.history);
+            change.remove_sidecars = sidecars.map(|sidecar| sidecar.meta().id).collect();
             change.remove_tombstones = dataset.tombstones.iter().map(|tombstone| tombstone.lsn).collect();
             id
         };
@@ -216,8 +220,9 @@ impl Store {
         let mut state = self.shared.state();
         let removed = state.remove(id);
         self.shared.publish(&mut state);
-        for segment in removed.iter().flat_map(|dataset| &dataset.segments) {
-            segment.mark_replaced();
+        if let Some(dataset) = &removed {
+            dataset.segments.iter().for_each(|segment| segment.mark_replaced());
+            dataset.history.iter().for_each(|sidecar| sidecar.mark_replaced());
         }
         Ok(true)
     }
@@ -323,12 +328,25 @@ impl Store {
         (stats.visible_lsn, stats.flushed_lsn) = (state.visible().0, state.flushed().0);
         for (_, dataset) in state.datasets() {
             stats.tombstones += dataset.tombstones.len() as u64;
+            let wanted = derived_for(&dataset.dataset);
             for segment in &dataset.segments {
                 stats.segments += 1;
                 stats.segment_bytes += segment.meta().bytes;
                 stats.segment_rows += segment.meta().rows;
+                stats.rollup_bytes += segment.sidecar().map_or(0, |sidecar| sidecar.meta().bytes);
+                stats.rollup_segments_pending += u64::from(segment.derived_for() != wanted);
+            }
+            for sidecar in &dataset.history {
+                stats.history_files += 1;
+                stats.history_bytes += sidecar.meta().bytes;
             }
         }
+    }
+
+    /// How far every declared roll-up is built, and what it takes.
+    pub fn rollup_status(&self) -> Vec<RollupStatus> {
+        let state = self.shared.state();
+        state.datasets().flat_map(|(_, dataset)| maintenance::status(dataset)).collect()
     }
 
     /// Copies the store as it is now into an empty folder, while it goes on. The copy is a store of its own.

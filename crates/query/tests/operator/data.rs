@@ -16,8 +16,8 @@ use tidewater_model::schema::{
     Column, ColumnId, ColumnRef, ColumnType, Dataset, DatasetDefinition, DatasetId, Retention,
 };
 use tidewater_store::disk::FakeDisk;
-use tidewater_store::segment::{FOOTER_BYTES_MAX, Segment, SegmentFiles, SegmentId, write_segments};
-use tidewater_store::{Chunk, DatasetView, Lsn, Run, Unit};
+use tidewater_store::segment::{FOOTER_BYTES_MAX, SegmentFiles, SegmentId, Unsorted, write_segments};
+use tidewater_store::{Chunk, DatasetView, Lsn, Run, Unit, Written};
 
 pub const TIME: ColumnId = ColumnId(0);
 pub const KIND: ColumnId = ColumnId(1);
@@ -114,10 +114,13 @@ pub fn segments(rows: &[Row], dataset: &Arc<Dataset>) -> Vec<Unit> {
         SegmentFiles::new(Arc::new(FakeDisk::new()), PathBuf::from("data"), FOOTER_BYTES_MAX)
     });
     let next_id = || SegmentId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-    let metas = write_segments(files, DATASET, dataset, &chunks(rows, usize::MAX), &[], &next_id);
-    let metas = metas.expect("a disk in memory takes everything");
-    let open = |meta| Unit::Segment(Segment::open(files, dataset, meta).expect("it was just written"));
-    metas.into_iter().map(open).collect()
+    let chunks = chunks(rows, usize::MAX);
+    let unsorted =
+        Unsorted { dataset_id: DATASET, dataset, chunks: &chunks, tombstones: &[], row_bytes: None };
+    let written = write_segments(files, &unsorted, &next_id);
+    let written = written.expect("a disk in memory takes everything");
+    let open = |unit: Written| Unit::Segment(unit.open(files, dataset).expect("it was just written"));
+    written.into_iter().map(open).collect()
 }
 
 fn runs(rows: &[Row], lsn: &mut i64) -> Vec<Run> {

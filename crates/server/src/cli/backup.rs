@@ -106,6 +106,8 @@ fn check_folder(data: &Path) -> anyhow::Result<()> {
         line("segments", report.segments),
         line("rows in segments", report.rows),
         line("bytes in segments", report.segment_bytes),
+        line("roll-up files", report.sidecars),
+        line("bytes in roll-up files", report.sidecar_bytes),
         line("deduplication runs", report.runs),
         line("log records", report.log_records),
         line("damaged", report.problems.len() as u64),

@@ -245,6 +245,9 @@ pub struct Job {
     dataset: String,
     /// Rows that matched just before.
     deleted: u64,
+    /// Roll-ups of expired rows, as "roll-up/tier", whose sums still count what was deleted: they do not tell those rows apart, and
+    /// name nobody.
+    sums_kept: Vec<String>,
     version: String,
     created_at: String,
     finished_at: String,
@@ -461,6 +464,8 @@ pub struct Verification {
     ok: bool,
     segments: u64,
     rows: u64,
+    /// Files with roll-ups that were read, and compared with the rows they were derived from.
+    rollup_files: u64,
     /// How many; the log says which.
     problems: u64,
 }

@@ -109,7 +109,8 @@ pub async fn verify(
         tracing::error!(problem = chain(problem), "verification found damage");
     }
     Ok(Json(json!({
-        "ok": report.problems.is_empty(), "segments": report.segments, "rows": report.rows, "problems": report.problems.len(),
+        "ok": report.problems.is_empty(), "segments": report.segments, "rows": report.rows,
+        "rollup_files": report.sidecars, "problems": report.problems.len(),
     })))
 }
 

@@ -163,6 +163,7 @@ pub fn job_json(job: &Job) -> Value {
         "project": job.project,
         "dataset": job.dataset,
         "deleted": job.rows,
+        "sums_kept": job.sums_kept,
         "version": job.version,
         "created_at": job.created_at.to_string(),
         "finished_at": job.finished_at.to_string(),

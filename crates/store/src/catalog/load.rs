@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{DatasetDefinition, DatasetId};
 
-use super::{DATASETS, LATEST, META, RUNS, SCHEMA, SEGMENTS, TOMBSTONES, failed, meta};
+use super::{DATASETS, LATEST, META, RUNS, SCHEMA, SEGMENTS, SIDECARS, TOMBSTONES, failed, meta};
 use crate::dedup::RunFacts;
 use crate::error::{StoreError, StoreResult};
 use crate::segment::SegmentMeta;
+use crate::sidecar::SidecarMeta;
 use crate::tombstone::Tombstone;
 use crate::version::{Lsn, StoreId};
 
@@ -31,6 +32,8 @@ pub struct CatalogContent {
     pub datasets: Vec<(DatasetId, DatasetRow)>,
     /// Live segments.
     pub segments: Vec<SegmentMeta>,
+    /// Live sidecars, of segments and of history.
+    pub sidecars: Vec<SidecarMeta>,
     /// Live runs.
     pub runs: Vec<RunRow>,
     /// Deletes whose rows may still be in segments.
@@ -145,6 +148,13 @@ pub(super) fn load(database: &Database) -> StoreResult<CatalogContent> {
         segments: rows(&read, SEGMENTS, |id, bytes| {
             SegmentMeta::decode(bytes).map_err(|error| row_error("segments", id, error))
         })?,
+        sidecars: if schema < 2 {
+            Vec::new()
+        } else {
+            rows(&read, SIDECARS, |id, bytes| {
+                SidecarMeta::decode(bytes).map_err(|error| row_error("sidecars", id, error))
+            })?
+        },
         runs: rows(&read, RUNS, |id, bytes| parse("runs", id, bytes))?,
         tombstones: rows(&read, TOMBSTONES, |lsn, bytes| Ok((Lsn(lsn), parse("tombstones", lsn, bytes)?)))?,
         latest: latest(&read)?,

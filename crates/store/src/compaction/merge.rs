@@ -8,16 +8,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_array::{Array, UInt32Array};
+use tidewater_aggregate::RowsExpected;
 use tidewater_model::schema::{ColumnId, ColumnRef, ColumnType, Dataset};
 
 use crate::error::StoreResult;
 use crate::segment::order;
 use crate::segment::read::{Fetch, GroupReader, all_roots, roots_of};
 use crate::segment::rows::Rows;
-use crate::segment::writer::{SegmentHead, SegmentWriter};
+use crate::segment::writer::SegmentHead;
 use crate::segment::{
     FileColumn, Footer, KeyCounts, Layout, Segment, SegmentFiles, SegmentId, SegmentMeta, text_form,
 };
+use crate::sidecar::{UnitWriter, Written};
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
@@ -28,17 +30,17 @@ const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Rows written between two looks at the throttle.
 const WRITE_ROWS: usize = 8 << 10;
 
-/// Merges segments of one dataset and day. Rows that tombstones hide are left out, so the result may be empty. The new
-/// files are durable; the caller swaps them in with one catalog transaction. `tombstones` are all of the dataset's.
+/// Merges segments of one dataset and day, and derives the sidecars of what comes out. Rows that tombstones hide are left out,
+/// so the result may be empty. The new files are durable; the caller swaps them in with one catalog transaction. `tombstones` are all of the dataset's.
 /// `throttle` is called every few thousand rows: it may sleep, and `Break` ends the merge with `None`, leaving no files.
 pub fn merge_segments(
     files: &SegmentFiles,
-    dataset: &Dataset,
+    dataset: &Arc<Dataset>,
     inputs: &[Arc<Segment>],
     tombstones: &[Arc<Tombstone>],
     next_id: &dyn Fn() -> SegmentId,
     throttle: &dyn Fn() -> ControlFlow<()>,
-) -> StoreResult<Option<Vec<SegmentMeta>>> {
+) -> StoreResult<Option<Vec<Written>>> {
     let Some(first) = inputs.first() else { return Ok(Some(Vec::new())) };
     let mut merge = Merge {
         files,
@@ -46,6 +48,7 @@ pub fn merge_segments(
         first: first.meta(),
         tombstones,
         tombstones_applied: tombstones_applied(inputs, tombstones),
+        expected: expected(inputs),
         next_id,
         throttle,
         finished: Vec::new(),
@@ -70,25 +73,34 @@ fn tombstones_applied(inputs: &[Arc<Segment>], tombstones: &[Arc<Tombstone>]) ->
     before.max(now).unwrap_or(Lsn(0))
 }
 
+/// What one output file is about to hold.
+fn expected(inputs: &[Arc<Segment>]) -> RowsExpected {
+    let rows: u64 = inputs.iter().map(|input| input.meta().rows).sum();
+    let raw_bytes: u64 = inputs.iter().map(|input| input.meta().bytes).sum();
+    let files = raw_bytes.div_ceil(OUTPUT_BYTES_MAX).max(1);
+    RowsExpected { rows: rows / files, raw_bytes: raw_bytes / files }
+}
+
 struct Merge<'a> {
     files: &'a SegmentFiles,
-    dataset: &'a Dataset,
+    dataset: &'a Arc<Dataset>,
     /// Tells dataset and day.
     first: &'a SegmentMeta,
     tombstones: &'a [Arc<Tombstone>],
     tombstones_applied: Lsn,
+    expected: RowsExpected,
     next_id: &'a dyn Fn() -> SegmentId,
     throttle: &'a dyn Fn() -> ControlFlow<()>,
     /// Complete output files.
-    finished: Vec<SegmentMeta>,
+    finished: Vec<Written>,
 }
 
-impl Merge<'_> {
+impl<'a> Merge<'a> {
     fn run(&mut self, inputs: &[Arc<Segment>]) -> StoreResult<ControlFlow<()>> {
         let mut streams = inputs.iter().map(Stream::open).collect::<StoreResult<Vec<_>>>()?;
         streams.retain(|stream| stream.batch.is_some());
         let Some(layout) = layout(self.dataset, &streams)? else { return Ok(ControlFlow::Continue(())) };
-        let mut writer: Option<SegmentWriter<'_>> = None;
+        let mut writer: Option<UnitWriter<'_>> = None;
         while let Some(window) = self.next_window(&mut streams)? {
             for first in (0..window.len()).step_by(WRITE_ROWS) {
                 if (self.throttle)().is_break() {
@@ -96,7 +108,10 @@ impl Merge<'_> {
                 }
                 let mut out = match writer.take() {
                     Some(out) => out,
-                    None => SegmentWriter::create(self.files, &self.head(), layout.clone())?,
+                    None => {
+                        let layout = layout.clone();
+                        UnitWriter::create(self.files, self.head(), layout, self.expected, self.next_id)?
+                    }
                 };
                 out.write(&window.slice(first, WRITE_ROWS.min(window.len() - first)))?;
                 if out.bytes() < OUTPUT_BYTES_MAX {
@@ -112,7 +127,7 @@ impl Merge<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn head(&self) -> SegmentHead<'_> {
+    fn head(&self) -> SegmentHead<'a> {
         SegmentHead {
             dataset_id: self.first.dataset,
             dataset: self.dataset,

@@ -22,6 +22,8 @@ pub struct CompactionLimits {
     pub settled_bytes: u64,
     /// Segments up to this size share the lowest tier, in bytes.
     pub small_bytes: u64,
+    /// Files of one month of history, whose raw rows have expired, that are left alone at most; one more starts a merge.
+    pub history_files_max: usize,
     /// So many segments in one tier come before tombstones are rewritten out.
     pub urgent_segments: usize,
 }
@@ -33,6 +35,7 @@ impl Default for CompactionLimits {
             inputs_max: 8,
             settled_bytes: 128 << 20,
             small_bytes: 1 << 20,
+            history_files_max: 8,
             urgent_segments: 16,
         }
     }

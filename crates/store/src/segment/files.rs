@@ -1,4 +1,4 @@
-//! Where segments live, and the footers of those in use.
+//! Where segments and their sidecars live, and the footers of those in use.
 //!
 //! Not here: what a footer holds (`footer`).
 
@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 
 use super::footer::Footer;
-use super::meta::{SegmentId, SegmentMeta, segment_path};
+use super::meta::{SegmentId, segment_path};
 use crate::disk::DiskRef;
+use crate::sidecar::{SidecarFooter, SidecarId, Written, sidecar_path};
 
 /// Memory for footers by default, in bytes; DESIGN.md allots 32 MB to metadata.
 pub const FOOTER_BYTES_MAX: usize = 32 << 20;
@@ -22,18 +23,25 @@ pub struct SegmentFiles {
     footers: Mutex<Footers>,
 }
 
-/// Footers by segment; the least recently used go first.
+/// Footers by number, which a segment and a sidecar never share; the least recently used go first.
 #[derive(Debug)]
 struct Footers {
     bytes_max: usize,
     bytes: usize,
     clock: u64,
-    entries: HashMap<SegmentId, Entry>,
+    entries: HashMap<u64, Entry>,
+}
+
+/// A footer of either kind.
+#[derive(Clone, Debug)]
+enum Cached {
+    Segment(Arc<Footer>),
+    Sidecar(Arc<SidecarFooter>),
 }
 
 #[derive(Debug)]
 struct Entry {
-    footer: Arc<Footer>,
+    footer: Cached,
     bytes: usize,
     used: u64,
 }
@@ -61,30 +69,66 @@ impl SegmentFiles {
     }
 
     /// Removes files that will not enter the catalog.
-    pub(crate) fn discard(&self, dataset: &str, metas: &[SegmentMeta]) {
-        for meta in metas {
-            let path = segment_path(&self.data_dir, dataset, meta.day, meta.id);
-            if let Err(error) = self.disk.remove(&path) {
-                // The next start removes files the catalog does not name.
-                tracing::warn!(path = %path.display(), %error, "an unused segment stays until the next start");
+    pub(crate) fn discard(&self, dataset: &str, written: &[Written]) {
+        for Written { segment, sidecar } in written {
+            self.remove_unused(&segment_path(&self.data_dir, dataset, segment.day, segment.id));
+            if let Some(sidecar) = sidecar.as_ref().filter(|sidecar| sidecar.has_file()) {
+                self.remove_unused(&sidecar_path(&self.data_dir, dataset, sidecar.day, sidecar.id));
             }
         }
     }
 
+    fn remove_unused(&self, path: &Path) {
+        if let Err(error) = self.disk.remove(path) {
+            // The next start removes files the catalog does not name.
+            tracing::warn!(path = %path.display(), %error, "an unused file stays until the next start");
+        }
+    }
+
     pub(super) fn cached_footer(&self, id: SegmentId) -> Option<Arc<Footer>> {
-        let mut footers = self.lock();
-        footers.clock += 1;
-        let now = footers.clock;
-        let entry = footers.entries.get_mut(&id)?;
-        entry.used = now;
-        Some(Arc::clone(&entry.footer))
+        match self.cached(id.0)? {
+            Cached::Segment(footer) => Some(footer),
+            Cached::Sidecar(_) => None,
+        }
     }
 
     /// Keeps a footer, unless it alone is over the budget.
     pub(super) fn cache_footer(&self, id: SegmentId, footer: &Arc<Footer>) {
-        let bytes = footer.memory_bytes();
+        self.cache(id.0, Cached::Segment(Arc::clone(footer)), footer.memory_bytes());
+    }
+
+    pub(super) fn forget_footer(&self, id: SegmentId) {
+        self.lock().remove(id.0);
+    }
+
+    pub(crate) fn cached_sidecar(&self, id: SidecarId) -> Option<Arc<SidecarFooter>> {
+        match self.cached(id.0)? {
+            Cached::Sidecar(footer) => Some(footer),
+            Cached::Segment(_) => None,
+        }
+    }
+
+    /// Keeps a sidecar's footer, unless it alone is over the budget.
+    pub(crate) fn cache_sidecar(&self, id: SidecarId, footer: &Arc<SidecarFooter>) {
+        self.cache(id.0, Cached::Sidecar(Arc::clone(footer)), footer.memory_bytes());
+    }
+
+    pub(crate) fn forget_sidecar(&self, id: SidecarId) {
+        self.lock().remove(id.0);
+    }
+
+    fn cached(&self, number: u64) -> Option<Cached> {
         let mut footers = self.lock();
-        footers.remove(id);
+        footers.clock += 1;
+        let now = footers.clock;
+        let entry = footers.entries.get_mut(&number)?;
+        entry.used = now;
+        Some(entry.footer.clone())
+    }
+
+    fn cache(&self, number: u64, footer: Cached, bytes: usize) {
+        let mut footers = self.lock();
+        footers.remove(number);
         while footers.bytes + bytes > footers.bytes_max {
             let oldest = footers.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id);
             match oldest {
@@ -93,12 +137,8 @@ impl SegmentFiles {
             }
         }
         let used = footers.clock;
-        footers.entries.insert(id, Entry { footer: Arc::clone(footer), bytes, used });
+        footers.entries.insert(number, Entry { footer, bytes, used });
         footers.bytes += bytes;
-    }
-
-    pub(super) fn forget_footer(&self, id: SegmentId) {
-        self.lock().remove(id);
     }
 
     fn lock(&self) -> MutexGuard<'_, Footers> {
@@ -108,8 +148,8 @@ impl SegmentFiles {
 }
 
 impl Footers {
-    fn remove(&mut self, id: SegmentId) {
-        if let Some(entry) = self.entries.remove(&id) {
+    fn remove(&mut self, number: u64) {
+        if let Some(entry) = self.entries.remove(&number) {
             self.bytes -= entry.bytes;
         }
     }

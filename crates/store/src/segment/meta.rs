@@ -9,6 +9,7 @@ use tidewater_model::names::ProjectName;
 use tidewater_model::schema::DatasetId;
 use tidewater_model::time::Timestamp;
 
+use super::rows::Rows;
 use crate::chunk::ProjectSpan;
 use crate::version::Lsn;
 
@@ -49,6 +50,30 @@ pub struct ProjectRows {
 }
 
 impl ProjectRows {
+    /// The projects of some rows in segment order; `first_row` counts from the first of them.
+    ///
+    /// # Panics
+    /// When a row's project is no valid name.
+    pub(crate) fn of(rows: &Rows) -> Vec<ProjectRows> {
+        let mut projects = Vec::new();
+        ProjectRows::extend(&mut projects, 0, rows.project_names(), rows.batch.times());
+        projects
+    }
+
+    /// Adds the projects of rows that follow all rows so far.
+    pub(super) fn append(projects: &mut Vec<ProjectRows>, rows_so_far: u64, more: &[ProjectRows]) {
+        for next in more {
+            match projects.last_mut() {
+                Some(last) if last.project == next.project => {
+                    last.rows += next.rows;
+                    last.min_us = last.min_us.min(next.min_us);
+                    last.max_us = last.max_us.max(next.max_us);
+                }
+                _ => projects.push(ProjectRows { first_row: rows_so_far + next.first_row, ..next.clone() }),
+            }
+        }
+    }
+
     /// Adds rows that begin at index `first_row` of the file and follow all rows so far.
     ///
     /// # Panics
@@ -151,9 +176,14 @@ impl SegmentMeta {
 
 /// Where a segment's file lies: `DATA/datasets/DATASET/raw/YYYY-MM-DD/ID.parquet`.
 pub fn segment_path(data_dir: &Path, dataset: &str, day: i32, id: SegmentId) -> PathBuf {
-    let midnight = Timestamp(i64::from(day) * DAY_US).to_string();
-    let date = midnight.get(..10).unwrap_or(&midnight);
-    data_dir.join("datasets").join(dataset).join("raw").join(date).join(format!("{id}.parquet"))
+    data_dir.join("datasets").join(dataset).join("raw").join(day_folder(day)).join(format!("{id}.parquet"))
+}
+
+/// The name of a UTC day's folder: `YYYY-MM-DD`.
+pub fn day_folder(day: i32) -> String {
+    let mut date = Timestamp(i64::from(day) * DAY_US).to_string();
+    date.truncate(10);
+    date
 }
 
 /// The catalog's form. Field names are part of the format.

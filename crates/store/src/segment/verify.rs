@@ -41,7 +41,7 @@ pub fn verify_segment(
     tombstones: &[Arc<Tombstone>],
 ) -> StoreResult<SegmentCheck> {
     let path = segment_path(files.data_dir(), &dataset.name, meta.day, meta.id);
-    check_sum(files, &path, meta)?;
+    check_sum(files, &path, meta.bytes, meta.checksum)?;
     let footer = Arc::new(Footer::open(files.disk(), &path, dataset, meta)?);
     let applied: Vec<Arc<Tombstone>> =
         tombstones.iter().filter(|tombstone| tombstone.lsn <= meta.tombstones_applied).cloned().collect();
@@ -57,7 +57,8 @@ pub fn verify_segment(
     Ok(SegmentCheck { rows: meta.rows, bytes: meta.bytes })
 }
 
-fn check_sum(files: &SegmentFiles, path: &Path, meta: &SegmentMeta) -> StoreResult<()> {
+/// Reads a file and compares its length and the hash of all its bytes with what the catalog says.
+pub fn check_sum(files: &SegmentFiles, path: &Path, bytes: u64, checksum: u64) -> StoreResult<()> {
     let file = files
         .disk()
         .open_read(path)
@@ -74,14 +75,10 @@ fn check_sum(files: &SegmentFiles, path: &Path, meta: &SegmentMeta) -> StoreResu
         hash.update(&buffer[..read]);
         offset += read as u64;
     }
-    if offset != meta.bytes {
-        return Err(damaged(
-            path,
-            offset,
-            format!("is {offset} bytes long, the catalog says {}", meta.bytes),
-        ));
+    if offset != bytes {
+        return Err(damaged(path, offset, format!("is {offset} bytes long, the catalog says {bytes}")));
     }
-    if hash.digest() != meta.checksum {
+    if hash.digest() != checksum {
         return Err(damaged(path, 0, "the checksum of the file does not fit"));
     }
     Ok(())

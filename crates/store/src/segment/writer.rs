@@ -26,7 +26,7 @@ pub struct SegmentHead<'a> {
     /// The dataset's identity.
     pub dataset_id: DatasetId,
     /// Its definition.
-    pub dataset: &'a Dataset,
+    pub dataset: &'a Arc<Dataset>,
     /// The UTC day.
     pub day: i32,
     /// The number it gets.
@@ -79,11 +79,11 @@ impl<'a> SegmentWriter<'a> {
         (self.parquet.bytes_written() + self.parquet.in_progress_size()) as u64
     }
 
-    /// Appends rows; they follow all earlier ones in segment order.
-    pub fn write(&mut self, rows: &Rows) -> StoreResult<()> {
+    /// Appends rows; they follow all earlier ones in segment order. `projects` are theirs.
+    pub fn write(&mut self, rows: &Rows, projects: &[ProjectRows]) -> StoreResult<()> {
         let batch = self.record_batch(rows);
         self.parquet.write(&batch).map_err(|error| write_error(self.parquet.inner().path(), error))?;
-        self.note_rows(rows);
+        self.note_rows(rows, projects);
         Ok(())
     }
 
@@ -135,13 +135,13 @@ impl<'a> SegmentWriter<'a> {
             .expect("one array per field, all of one length")
     }
 
-    fn note_rows(&mut self, rows: &Rows) {
+    fn note_rows(&mut self, rows: &Rows, projects: &[ProjectRows]) {
         let meta = &mut self.meta;
         for lsn in rows.lsn_values() {
             meta.min_lsn.0 = meta.min_lsn.0.min(*lsn);
             meta.max_lsn.0 = meta.max_lsn.0.max(*lsn);
         }
-        ProjectRows::extend(&mut meta.projects, meta.rows, rows.project_names(), rows.batch.times());
+        ProjectRows::append(&mut meta.projects, meta.rows, projects);
         meta.rows += rows.len() as u64;
         meta.min_us = meta.projects.iter().map(|project| project.min_us).min().unwrap_or(i64::MAX);
         meta.max_us = meta.projects.iter().map(|project| project.max_us).max().unwrap_or(i64::MIN);

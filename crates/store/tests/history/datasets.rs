@@ -13,12 +13,12 @@ fn a_dataset_is_widened_and_keeps_its_rows() {
     world.put(&[row("a", 1)]);
     let wider = DatasetDefinition::from_json(br#"{"columns": {"channel": "string"}}"#).unwrap();
     let (id, dataset) = world.store.put_dataset("events", wider).unwrap();
-    assert_eq!((id, dataset.columns.len()), (world.dataset, 4));
+    assert_eq!((id, dataset.columns.len()), (world.dataset, 5));
     assert_eq!(world.rows(), [row("a", 1)]);
     let conflict = DatasetDefinition::from_json(br#"{"columns": {"channel": "int"}}"#).unwrap();
     assert!(matches!(world.store.put_dataset("events", conflict), Err(StoreError::Schema(_))));
     let world = World::fake(&disk.crash(Crash::LoseAll));
-    assert_eq!(world.store.dataset("events").unwrap().1.columns.len(), 4);
+    assert_eq!(world.store.dataset("events").unwrap().1.columns.len(), 5);
     assert_eq!(world.rows(), [row("a", 1)]);
 }
 

@@ -5,9 +5,12 @@ mod world;
 
 mod backup;
 mod crash;
+mod crash_rollups;
 mod datasets;
 mod deletes;
 mod durable;
 mod faults;
 mod repeats;
+mod rollups;
 mod stall;
+mod sums;

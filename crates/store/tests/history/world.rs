@@ -15,8 +15,8 @@ use tidewater_model::schema::{ColumnId, ColumnRef, DatasetDefinition, DatasetId}
 use tidewater_model::time::Timestamp;
 use tidewater_store::disk::{DiskRef, FakeDisk, RealDisk};
 use tidewater_store::{
-    Append, Delete, ManualClock, Receipt, ScanRequest, Snapshot, Store, StoreConfig, StoreError, StoreResult,
-    Token,
+    Append, DatasetView, Delete, ManualClock, Receipt, ScanRequest, Snapshot, Store, StoreConfig, StoreError,
+    StoreResult, Token, Unit,
 };
 
 /// The instant the test clock starts at: 2026-01-01T12:00:00Z.
@@ -27,8 +27,9 @@ pub const HOUR_US: i64 = 3_600_000_000;
 /// Columns of the test dataset.
 pub const ID: ColumnId = ColumnId(1);
 pub const VALUE: ColumnId = ColumnId(2);
+pub const KIND: ColumnId = ColumnId(3);
 
-/// A row of the test dataset: its id and its value. Its time follows from the value.
+/// A row of the test dataset: its id and its value. Its time and its kind follow from the value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row(pub Option<String>, pub i64);
 
@@ -37,16 +38,30 @@ pub fn row(id: &str, value: i64) -> Row {
 }
 
 pub fn definition() -> DatasetDefinition {
-    let json = br#"{"time": "ts", "id": "id", "columns": {"id": "string", "value": "int"}}"#;
+    let json = br#"{"time": "ts", "id": "id", "columns": {"id": "string", "value": "int", "kind": "string"},
+        "metrics": {"n": {"agg": "count"}, "total": {"agg": "sum", "column": "value"}},
+        "rollups": [{"name": "kinds", "dimensions": ["kind"], "tiers": ["1m", "1h", "1d"]}]}"#;
     DatasetDefinition::from_json(json).unwrap()
 }
 
+/// The kind of rows with this value.
+pub fn kind_of(value: i64) -> &'static str {
+    ["red", "green", "blue"][value.rem_euclid(3) as usize]
+}
+
+/// The time of rows with this value.
+pub fn time_of(value: i64) -> i64 {
+    NOON.0 + value * 1_000_000
+}
+
 pub fn batch(rows: &[Row]) -> RowBatch {
-    let times = rows.iter().map(|Row(_, value)| NOON.0 + value * 1_000_000);
+    let times = rows.iter().map(|Row(_, value)| time_of(*value));
     let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"));
     let ids: ArrayRef = Arc::new(rows.iter().map(|Row(id, _)| id.as_deref()).collect::<StringArray>());
     let values: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|Row(_, value)| *value)));
-    RowBatch::new(vec![Some(times), Some(ids), Some(values)])
+    let kinds: ArrayRef =
+        Arc::new(rows.iter().map(|Row(_, value)| Some(kind_of(*value))).collect::<StringArray>());
+    RowBatch::new(vec![Some(times), Some(ids), Some(values), Some(kinds)])
 }
 
 pub fn project(name: &str) -> ProjectName {
@@ -124,14 +139,23 @@ impl World {
 
     /// Deletes rows of `p` with a value of at least `min`.
     pub fn try_delete(&self, min: i64) -> StoreResult<Receipt> {
-        let (sender, receiver) = mpsc::channel();
         let value = ColumnRef::column(VALUE);
+        self.try_delete_where(Filter::Compare {
+            column: value,
+            how: Comparison::Gte,
+            value: Scalar::Int(min),
+        })
+    }
+
+    /// Deletes rows of `p`.
+    pub fn try_delete_where(&self, filter: Filter) -> StoreResult<Receipt> {
+        let (sender, receiver) = mpsc::channel();
         self.store.delete(Delete {
             dataset: self.dataset,
             project: project("p"),
             from_us: i64::MIN,
             to_us: i64::MAX,
-            filter: Filter::Compare { column: value, how: Comparison::Gte, value: Scalar::Int(min) },
+            filter,
             done: Box::new(move |outcome| drop(sender.send(outcome))),
         });
         receiver.recv().unwrap()
@@ -165,6 +189,11 @@ impl World {
 /// Rows of a project in a snapshot, sorted; checks that no row identity is there twice.
 pub fn rows_in(snapshot: &Snapshot, dataset: DatasetId, project_name: &str) -> Vec<Row> {
     let view = snapshot.view(dataset).unwrap();
+    rows_of_units(view, &view.units, project_name)
+}
+
+/// The raw rows of some units, sorted.
+pub fn rows_of_units(view: &DatasetView, units: &[Unit], project_name: &str) -> Vec<Row> {
     let request = Arc::new(ScanRequest {
         project: project(project_name),
         from_us: i64::MIN,
@@ -177,7 +206,7 @@ pub fn rows_in(snapshot: &Snapshot, dataset: DatasetId, project_name: &str) -> V
     });
     let mut rows = Vec::new();
     let mut identities = std::collections::HashSet::new();
-    for morsel in view.units.iter().flat_map(|unit| view.scan_unit(unit, &request).unwrap()) {
+    for morsel in units.iter().flat_map(|unit| view.scan_unit(unit, &request).unwrap()) {
         for scanned in morsel.read().unwrap() {
             let scanned = scanned.unwrap();
             let ids = scanned.columns[0].clone();

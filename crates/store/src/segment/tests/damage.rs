@@ -29,7 +29,7 @@ fn every_flipped_byte_is_noticed() {
     let names: Vec<_> = meta.projects.iter().map(|rows| rows.project.clone()).collect();
     let path = folder.open(vec![meta.clone()])[0].path().to_owned();
     let read_all = |files: &Arc<SegmentFiles>| {
-        let segment = Segment::open(files, &folder.dataset, meta.clone())?;
+        let segment = Segment::open(files, &folder.dataset, meta.clone(), None)?;
         let unit = Unit::Segment(segment);
         names.iter().try_fold(Vec::new(), |mut rows, name| {
             rows.extend(scan(&unit, &everything(&folder.dataset, name.as_str()), &[])?);
@@ -59,10 +59,12 @@ fn missing_and_short_files_are_named() {
     let path = folder.open(vec![meta.clone()])[0].path().to_owned();
     let file = folder.disk.open(&path).expect("the file is there");
     file.set_len(meta.bytes - 1).expect("the disk works");
-    let error = Segment::open(&folder.files, &folder.dataset, meta.clone()).expect_err("one byte is missing");
+    let error =
+        Segment::open(&folder.files, &folder.dataset, meta.clone(), None).expect_err("one byte is missing");
     assert!(matches!(&error, StoreError::Damaged { path: named, .. } if *named == path), "{error:?}");
     folder.disk.remove(&path).expect("the disk works");
-    let error = Segment::open(&folder.files, &folder.dataset, meta.clone()).expect_err("the file is gone");
+    let error =
+        Segment::open(&folder.files, &folder.dataset, meta.clone(), None).expect_err("the file is gone");
     assert!(matches!(error, StoreError::Damaged { path: named, .. } if named == path));
 }
 

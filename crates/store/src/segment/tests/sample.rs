@@ -20,7 +20,7 @@ use tidewater_model::schema::{ColumnId, ColumnRef, ColumnType, Dataset, DatasetD
 use crate::chunk::{Chunk, Run};
 use crate::disk::FakeDisk;
 use crate::scan::{ScanBatch, ScanRequest, Unit};
-use crate::segment::{DAY_US, Segment, SegmentFiles, SegmentId, SegmentMeta, write_segments};
+use crate::segment::{DAY_US, Segment, SegmentFiles, SegmentId, SegmentMeta, Unsorted, write_segments};
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
@@ -198,12 +198,14 @@ impl Folder {
     }
 
     pub fn write(&self, chunks: &[Arc<Chunk>], tombstones: &[Arc<Tombstone>]) -> Vec<SegmentMeta> {
-        write_segments(&self.files, DATASET, &self.dataset, chunks, tombstones, &|| self.next_id())
-            .expect("the disk works")
+        let unsorted =
+            Unsorted { dataset_id: DATASET, dataset: &self.dataset, chunks, tombstones, row_bytes: None };
+        let written = write_segments(&self.files, &unsorted, &|| self.next_id()).expect("the disk works");
+        written.into_iter().map(|unit| unit.segment).collect()
     }
 
     pub fn open(&self, metas: Vec<SegmentMeta>) -> Vec<Arc<Segment>> {
-        let open = |meta| Segment::open(&self.files, &self.dataset, meta).expect("the file is there");
+        let open = |meta| Segment::open(&self.files, &self.dataset, meta, None).expect("the file is there");
         metas.into_iter().map(open).collect()
     }
 }
