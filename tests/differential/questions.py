@@ -81,7 +81,10 @@ class Generator:
         asked["dimensions"] = self.random.sample(others + ([time] if time else []), len(others) + bool(time))
         if self.chance(50):
             asked["filters"] = [self.filter(usable, 2) for _ in range(self.random.randint(1, 2))]
-        asked["include"] = {name: True for name in ("totals", "total_rows", "explain") if self.chance(45)}
+        asked["include"] = {name: True for name in ("totals", "total_rows") if self.chance(45)}
+        # Rarely: an explained answer is always computed.
+        if self.chance(5):
+            asked["include"]["explain"] = True
         self.extras(asked, time, others)
         self.order(asked, exact)
         return asked, rollup is not None

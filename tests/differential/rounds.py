@@ -40,7 +40,7 @@ class Rounds:
         self.version = None
 
     def summary(self):
-        parts = [f"{self.differences} differences", f"{self.counts.pop('questions', 0)} questions"]
+        parts = [f"{self.differences} differences"]
         return ", ".join(parts + [f"{count} {what}" for what, count in sorted(self.counts.items())])
 
     # Datasets

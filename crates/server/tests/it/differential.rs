@@ -32,6 +32,7 @@ fn random_questions_have_the_answers_of_another_engine() {
         .args(["--binary", env!("CARGO_BIN_EXE_tidewater")]);
     command.args(["--questions", &setting("TIDEWATER_DIFFERENTIAL_QUESTIONS", QUESTIONS)]);
     command.args(["--seed", &setting("TIDEWATER_DIFFERENTIAL_SEED", "1")]);
+    command.args(["--rollups-min", &setting("TIDEWATER_DIFFERENTIAL_ROLLUPS_MIN", "0")]);
     match std::env::var("TIDEWATER_REAL_DATA") {
         Ok(folder) => _ = command.args(["--real", &folder]),
         Err(_) => eprintln!("without recorded data: TIDEWATER_REAL_DATA is not set"),
