@@ -2,8 +2,8 @@
 //!
 //! `facts` is what is known before anything is read, `piece` what is decided. `serve` says which measures a section can give,
 //! `cells` at which instants, `cost` at what price; `choose` finds the cheapest sources of a set of measures, `unit` the sets;
-//! `coverage` refuses what has expired, and `range` puts all of it together. Not here: reading any of it (`execution`), which units a snapshot has (`store`), and what
-//! a section holds (`aggregate`).
+//! `coverage` refuses what has expired, and `range` puts all of it together. Not here: reading any of it, which units a snapshot has
+//! (`store`), and what a section holds (`aggregate`).
 
 mod cells;
 mod choose;
