@@ -156,6 +156,11 @@ impl Engine {
         self.answers.stats()
     }
 
+    /// What the cache of grouped data has done.
+    pub fn partial_stats(&self) -> tidewater_query::CacheStats {
+        self.executor.cache_stats()
+    }
+
     /// The latest refused rows, newest first, of one project or of all.
     pub fn rejects(&self, project: Option<&ProjectName>, limit: usize) -> Vec<Reject> {
         self.rejects.latest(project, limit)

@@ -7,11 +7,14 @@ use tidewater_store::DatasetView;
 
 use crate::budget::{QueryBudget, Reservation};
 use crate::cache::PartialCache;
+use crate::costs::{Costs, Scanned};
 use crate::error::ExecuteError;
 use crate::frame::Frame;
+use crate::gathered::{Gathered, Shared};
 use crate::partial::Partial;
 use crate::pieces::{BANDS, Pieces, UnitPiece, is_cut};
-use crate::worker::{Gathered, Scanned, Shared, Worker};
+use crate::sources::{Part, Sources};
+use crate::worker::Worker;
 
 /// A merged partial with fewer rows to a group is about as fast to make anew, and as large as what it is made of.
 const ROWS_PER_GROUP_MIN: u64 = 2;
@@ -29,16 +32,21 @@ pub(crate) struct Aggregation<'a> {
     /// Partials of pieces after them, by place.
     held: HashMap<usize, Arc<Partial>>,
     /// Pieces to read, by place.
-    pub missing: Vec<usize>,
+    missing: Vec<usize>,
+    /// What reading them is expected to cost, in nano-seconds of one core.
+    cost_ns: u64,
+    costs: Costs,
 }
 
 /// All groups of one aggregation.
 pub(crate) struct Joined {
     pub partial: Arc<Partial>,
-    pub scanned: Scanned,
+    pub costs: Costs,
     pub cache_use: CacheUse,
     pub pieces: u64,
     pub units: u64,
+    /// What the reading was expected to cost, in nano-seconds of one core.
+    pub cost_ns: u64,
 }
 
 /// How much of an answer was known before.
@@ -87,7 +95,35 @@ impl<'a> Aggregation<'a> {
             cache.count(pieces.list.len() - missing.len(), missing.len());
         }
         let shared = Shared::new(frame, pieces.list.clone(), cache.is_some());
-        Aggregation { cache, budget: Arc::clone(budget), shared, pieces, base, held, missing }
+        Aggregation {
+            cache,
+            budget: Arc::clone(budget),
+            shared,
+            pieces,
+            base,
+            held,
+            missing,
+            cost_ns: 0,
+            costs: Costs::default(),
+        }
+    }
+
+    /// Tells which parts of which pieces and units are to be read.
+    pub fn read(
+        &mut self,
+        sources: &Sources<'_>,
+        mut part: impl FnMut(usize, usize, Part),
+    ) -> Result<(), ExecuteError> {
+        for place in &self.missing {
+            let piece = &self.pieces.list[*place];
+            let (parts, cost_ns) = sources.parts(piece)?;
+            self.cost_ns += cost_ns;
+            for found in parts {
+                self.costs.add(&found, Scanned { parts: 1, ..Scanned::default() });
+                part(*place, piece.unit, found);
+            }
+        }
+        Ok(())
     }
 
     /// A thread's share.
@@ -98,6 +134,7 @@ impl<'a> Aggregation<'a> {
     /// Joins the threads' shares with what was known.
     pub fn join(mut self, workers: Vec<Worker>) -> Result<Joined, ExecuteError> {
         let mut read = Read::new(workers, self.budget.reserve())?;
+        self.costs.merge(&read.costs);
         let (mut at, mut all) = match self.base.take() {
             Some((count, partial)) => (count, Some(partial)),
             None => (0, None),
@@ -125,13 +162,20 @@ impl<'a> Aggregation<'a> {
         }
         let frame = &self.shared.frame;
         let partial = match all {
-            Some(all) if frame.grid.is_none() && all.is_complete(&frame.plan) => all,
+            Some(all) if frame.grid.is_none() => all,
             Some(all) => Arc::new(all.widened(frame)?),
             None => Arc::new(Partial::whole(frame)),
         };
         // Each question that reads the partial counts it as its own.
         let units: HashSet<usize> = self.pieces.list.iter().map(|piece| piece.unit).collect();
-        Ok(Joined { partial, scanned: read.scanned, cache_use, pieces, units: units.len() as u64 })
+        Ok(Joined {
+            partial,
+            costs: self.costs,
+            cache_use,
+            pieces,
+            units: units.len() as u64,
+            cost_ns: self.cost_ns,
+        })
     }
 
     /// The partials of some pieces, known and read. What was read of a single piece is kept.
@@ -221,7 +265,7 @@ struct Read {
     /// Pieces of which some rows are in `bands`.
     mixed: HashSet<usize>,
     reservation: Reservation,
-    scanned: Scanned,
+    costs: Costs,
 }
 
 impl Read {
@@ -231,17 +275,16 @@ impl Read {
             pieces: HashMap::new(),
             mixed: HashSet::new(),
             reservation,
-            scanned: Scanned::default(),
+            costs: Costs::default(),
         };
         let mut bytes = 0;
         for worker in workers {
-            let (Gathered { pieces, bands, mixed, .. }, reservation, scanned) = worker.finish()?;
+            let (Gathered { pieces, bands, mixed, .. }, reservation, costs) = worker.finish()?;
             // What the threads held is held here from now on.
             bytes += reservation.bytes();
             drop(reservation);
             read.reservation.resize(bytes)?;
-            read.scanned.rows += scanned.rows;
-            read.scanned.bytes += scanned.bytes;
+            read.costs.merge(&costs);
             read.mixed.extend(mixed);
             for (own, band) in read.bands.iter_mut().zip(bands) {
                 own.extend(band);
@@ -271,8 +314,7 @@ impl Read {
             }
             None if is_whole => {
                 let grid = frame.grid_of(piece.first_us, piece.last_us)?;
-                let mut none =
-                    Partial::new(&frame.plan, grid.as_ref(), &piece.measures().collect::<Vec<_>>());
+                let mut none = Partial::new(&frame.plan, grid.as_ref());
                 none.close();
                 none
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidewater_model::time::Timestamp;
 
 use crate::aggregation::CacheUse;
+use crate::costs::SourceCost;
 use crate::order::Ranking;
 use crate::table::Table;
 use tidewater_aggregate::Cell;
@@ -51,6 +52,10 @@ pub struct Explain {
     pub threads: usize,
     /// Passes over the rows: 2 where exact quantiles need a second one.
     pub passes: u32,
+    /// Time of one core that reading was expected to take; 0 where nothing was read.
+    pub estimated: Duration,
+    /// What was read, by source.
+    pub sources: Vec<SourceCost>,
     /// Time to plan and to open the scan.
     pub plan_time: Duration,
     /// Time to read and aggregate.
@@ -75,6 +80,7 @@ pub struct Answer {
     pub(crate) rows_scanned: u64,
     pub(crate) bytes_scanned: u64,
     pub(crate) cache_use: CacheUse,
+    pub(crate) source: String,
     pub(crate) explain: Option<Explain>,
     pub(crate) covered_from: Option<Timestamp>,
 }
@@ -148,7 +154,7 @@ impl Answer {
 
     /// Where the numbers came from.
     pub fn source(&self) -> &str {
-        "raw"
+        &self.source
     }
 
     /// Rows of the project and range that were read.

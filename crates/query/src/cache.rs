@@ -173,12 +173,14 @@ mod tests {
     use tidewater_aggregate::{Groups, StateKind, States};
 
     use super::*;
+    use crate::planner::SourceSummary;
 
     /// A partial of about so many bytes.
     fn partial(bytes: usize) -> Arc<Partial> {
         let mut counts = States::new(StateKind::Count, false);
         counts.resize(bytes / size_of::<u64>());
-        Arc::new(Partial { groups: Groups::new(Vec::new()), states: vec![(0, counts)], totals: Vec::new() })
+        let (groups, sources) = (Groups::new(Vec::new()), SourceSummary::default());
+        Arc::new(Partial { groups, states: vec![(0, counts)], totals: Vec::new(), sources })
     }
 
     fn held(cache: &PartialCache, keys: &[u128]) -> Vec<u128> {

@@ -15,7 +15,6 @@ use crate::answer::{Answer, Explain};
 use crate::budget::{Budget, QueryBudget};
 use crate::cache::PartialCache;
 use crate::control::Control;
-use crate::coverage::cover;
 use crate::error::ExecuteError;
 use crate::finish::finish;
 use crate::frame::{Frame, Range};
@@ -23,6 +22,7 @@ use crate::merged::{Merged, SecondPass};
 use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::scan::read_all;
+use crate::sources::{Schemas, Sources};
 use crate::team::{Readings, Roster, Team};
 use crate::worker::Worker;
 
@@ -32,6 +32,7 @@ pub(crate) struct Execution<'a> {
     pub budget: &'a Arc<Budget>,
     pub query_memory_bytes_max: usize,
     pub cache: &'a PartialCache,
+    pub schemas: &'a Schemas,
     pub view: &'a DatasetView,
     pub control: &'a Control,
 }
@@ -78,32 +79,45 @@ impl Execution<'_> {
 
     fn ask<'a>(&self, query: &'a Query) -> Result<Asked<'a>, ExecuteError> {
         let plan = Arc::new(Plan::new(query, self.view.id)?);
-        let span = self.view.time_span(&query.project);
-        let frame = |range| Ok::<_, ExecuteError>(Arc::new(Frame::new(&plan, query, range, span)?));
-        let (range, covered_from) = self.cover(query, &query.range)?;
+        let is_exact = query.exact && plan.has_estimates();
+        let (frame, covered_from) = self.frame(query, &plan, &query.range, is_exact)?;
         let compared = match &query.compare {
             None => None,
-            Some(range) => Some(frame(self.cover(query, range)?.0)?),
+            Some(range) => Some(self.frame(query, &plan, range, is_exact)?.0),
         };
         let max = self.control.memory_bytes_max.unwrap_or(self.query_memory_bytes_max);
         Ok(Asked {
             query,
             budget: QueryBudget::new(self.budget, max),
-            frame: frame(range)?,
+            frame,
             compared,
             covered_from,
-            is_exact: query.exact && plan.has_estimates(),
+            is_exact,
         })
     }
 
-    fn cover(
+    /// The plan over the part of a range that can be answered, with its start where that is not the whole.
+    fn frame(
         &self,
         query: &Query,
+        plan: &Arc<Plan>,
         range: &ResolvedRange,
-    ) -> Result<(Range, Option<Timestamp>), ExecuteError> {
-        let range =
-            Range { from_us: range.from.0, to_us: range.to.map_or(i64::MAX, |to| to.0), now_us: query.now.0 };
-        cover(range, &self.view.dataset.retention, query.include.partial)
+        is_exact: bool,
+    ) -> Result<(Arc<Frame>, Option<Timestamp>), ExecuteError> {
+        let span = self.view.time_span(&query.project);
+        let to_us = range.to.map_or(i64::MAX, |to| to.0);
+        let range = Range { from_us: range.from.0, to_us, now_us: query.now.0 };
+        let frame = Frame::new(plan, query, range, span)?;
+        let from_us = self.sources(&frame, is_exact).cover(query.include.partial)?;
+        if from_us <= range.from_us {
+            return Ok((Arc::new(frame), None));
+        }
+        let frame = Frame::new(plan, query, Range { from_us, ..range }, span)?;
+        Ok((Arc::new(frame), Some(Timestamp(from_us))))
+    }
+
+    fn sources(&self, frame: &Frame, is_exact: bool) -> Sources<'_> {
+        Sources::new(self.view, self.schemas, frame, is_exact)
     }
 
     /// Fails as a whole where reading does; an answer fails alone where only its own groups are too many.
@@ -130,13 +144,13 @@ impl Execution<'_> {
             let cache = (!pass.is_exact).then_some(self.cache);
             Aggregation::new(&pass.frame, self.view, &pass.budget, cache)
         };
-        let aggregations: Vec<Aggregation<'_>> = passes.list.iter().map(aggregation).collect();
+        let mut aggregations: Vec<Aggregation<'_>> = passes.list.iter().map(aggregation).collect();
         let mut readings = Readings::default();
-        for (member, aggregation) in aggregations.iter().enumerate() {
-            let shared = &aggregation.shared;
-            for place in &aggregation.missing {
-                readings.add(member, &shared.frame.plan, *place, &shared.pieces[*place]);
-            }
+        for (member, (aggregation, pass)) in aggregations.iter_mut().zip(&passes.list).enumerate() {
+            let sources = self.sources(&pass.frame, pass.is_exact);
+            aggregation.read(&sources, |piece, unit, part| {
+                readings.add(member, &pass.frame.plan, piece, unit, part);
+            })?;
         }
         let Some(first) = passes.list.first() else { return Ok((Vec::new(), Cost::default())) };
         let (lanes, roster) = readings.open(self.view, &first.frame.plan, self.control)?;
@@ -168,20 +182,21 @@ impl Execution<'_> {
         cost: Cost,
     ) -> Result<Answer, ExecuteError> {
         let mut explain = self.explain(asked, cost);
-        let mut scanned = joined.scanned;
+        let mut costs = joined.costs.clone();
         let mut cache_use = joined.cache_use;
         explain.pieces = joined.pieces;
         let merged = self.merged(asked, &asked.frame, joined, &mut explain)?;
         let compared = match (compared, &asked.compared) {
             (Some(compared), Some(frame)) => {
-                scanned.rows += compared.scanned.rows;
-                scanned.bytes += compared.scanned.bytes;
+                costs.merge(&compared.costs);
                 cache_use = cache_use.and(compared.cache_use);
                 explain.pieces += compared.pieces;
                 Some(self.merged(asked, frame, compared, &mut explain)?)
             }
             _ => None,
         };
+        explain.sources = costs.by_source();
+        let scanned = costs.total();
         let answer = finish(asked.query, merged, compared, &asked.budget, self.control, explain)?;
         Ok(Answer {
             rows_scanned: scanned.rows,
@@ -204,6 +219,7 @@ impl Execution<'_> {
         reservation.grow_to(joined.partial.memory_bytes())?;
         let mut merged = Merged::new(frame, &joined.partial, reservation);
         explain.passes += 1;
+        explain.estimated += Duration::from_nanos(joined.cost_ns);
         explain.units += joined.units;
         explain.units_skipped += self.view.units.len() as u64 - joined.units;
         if !asked.is_exact {
@@ -211,11 +227,10 @@ impl Execution<'_> {
         }
         let start = Instant::now();
         let Some(pass) = merged.second_pass()? else { return Ok(merged) };
-        let aggregation = Aggregation::new(frame, self.view, &asked.budget, None);
+        let mut aggregation = Aggregation::new(frame, self.view, &asked.budget, None);
         let mut readings = Readings::default();
-        for place in &aggregation.missing {
-            readings.add(0, &frame.plan, *place, &aggregation.shared.pieces[*place]);
-        }
+        let add = |piece, unit, part| readings.add(0, &frame.plan, piece, unit, part);
+        aggregation.read(&self.sources(frame, true), add)?;
         let (lanes, roster) = readings.open(self.view, &frame.plan, self.control)?;
         let team = || self.seeded(&merged, &pass, &aggregation, &roster, &asked.budget);
         let teams = read_all(self.pool, lanes, self.control, team)?;

@@ -13,6 +13,7 @@ use crate::error::ExecuteError;
 use crate::execution::Execution;
 use crate::pool::Pool;
 use crate::rows::{self, RowsPage, RowsQuery};
+use crate::sources::Schemas;
 
 /// Settings of an [`Executor`].
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ pub struct Executor {
     pool: Pool,
     budget: Arc<Budget>,
     cache: PartialCache,
+    schemas: Schemas,
 }
 
 impl Executor {
@@ -56,6 +58,7 @@ impl Executor {
             pool: Pool::new(config.threads),
             budget: Budget::new(config.memory_bytes_max),
             cache: PartialCache::new(config.partials_bytes_max),
+            schemas: Schemas::default(),
             config,
         }
     }
@@ -94,6 +97,7 @@ impl Executor {
             budget: &self.budget,
             query_memory_bytes_max: self.config.query_memory_bytes_max,
             cache: &self.cache,
+            schemas: &self.schemas,
             view,
             control,
         };

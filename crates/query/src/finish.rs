@@ -29,6 +29,9 @@ pub(crate) fn finish(
     let start = Instant::now();
     explain.groups = merged.values.partial.groups.len() as u64;
     explain.grouping = merged.values.partial.groups.method();
+    let mut sources = merged.values.partial.sources.clone();
+    compared.iter().for_each(|compared| sources.add(&compared.values.partial.sources));
+    let source = sources.to_string();
     let totals = merged.totals();
     let mut quality = quality(&merged, compared.as_ref());
     let groups_with_rows = merged.values.partial.groups.len();
@@ -60,6 +63,7 @@ pub(crate) fn finish(
         rows_scanned: 0,
         bytes_scanned: 0,
         cache_use: Default::default(),
+        source,
         explain: query.include.explain.then_some(explain),
         covered_from: None,
     })

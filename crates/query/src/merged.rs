@@ -13,6 +13,7 @@ use crate::error::ExecuteError;
 use crate::frame::Frame;
 use crate::partial::{Column, Partial};
 use crate::plan::{MeasurePlan, MetricPlan, Plan, Totals, Use};
+use crate::planner::SourceSummary;
 use crate::values::{Values, evaluate};
 use crate::worker::Worker;
 use tidewater_aggregate::Cell;
@@ -88,7 +89,8 @@ impl Merged {
     pub fn seed(&self, pass: &SecondPass) -> Result<Partial, ExecuteError> {
         let mut groups = Groups::new(self.values.frame.plan.codes(self.values.frame.grid.as_ref()));
         groups.absorb(&self.values.partial.groups)?;
-        Ok(Partial { groups, states: fork(&pass.states), totals: fork(&pass.totals) })
+        let sources = SourceSummary::default();
+        Ok(Partial { groups, states: fork(&pass.states), totals: fork(&pass.totals), sources })
     }
 
     /// Adds the buckets without rows to each present group, up to now. Without other dimensions the one group is present.

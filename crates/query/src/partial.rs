@@ -10,6 +10,7 @@ use tidewater_model::time::BucketGrid;
 use crate::error::ExecuteError;
 use crate::frame::Frame;
 use crate::plan::{Plan, Totals};
+use crate::planner::SourceSummary;
 
 /// A measure's index in the plan with its states.
 pub(crate) type Column = (usize, States);
@@ -19,30 +20,32 @@ pub(crate) type Column = (usize, States);
 #[derive(Clone)]
 pub(crate) struct Partial {
     pub groups: Groups,
-    /// In the order of the measures' indices.
+    /// One per measure.
     pub states: Vec<Column>,
     /// Of all rows together, one group; only where rows may be in several groups.
     pub totals: Vec<Column>,
+    /// What was read for it.
+    pub sources: SourceSummary,
 }
 
 impl Partial {
-    /// No rows yet, with states for these measures; ascending.
-    pub fn new(plan: &Plan, grid: Option<&Arc<BucketGrid>>, measures: &[usize]) -> Self {
+    /// No rows yet.
+    pub fn new(plan: &Plan, grid: Option<&Arc<BucketGrid>>) -> Self {
         let groups = Groups::new(plan.codes(grid));
         let columns = |is_single| -> Vec<Column> {
-            let states = |index: &usize| (*index, States::new(plan.measures[*index].state, is_single));
-            measures.iter().map(states).collect()
+            let measures = plan.measures.iter().enumerate();
+            measures.map(|(index, measure)| (index, States::new(measure.state, is_single))).collect()
         };
         let totals = if plan.totals == Totals::Apart { columns(true) } else { Vec::new() };
-        let mut partial = Partial { groups, states: columns(plan.dimensions.is_empty()), totals };
+        let states = columns(plan.dimensions.is_empty());
+        let mut partial = Partial { groups, states, totals, sources: SourceSummary::default() };
         partial.fit();
         partial
     }
 
-    /// No rows yet, with every measure and the range's buckets.
+    /// No rows yet, with the range's buckets.
     pub fn whole(frame: &Frame) -> Self {
-        let measures: Vec<usize> = (0..frame.plan.measures.len()).collect();
-        Partial::new(&frame.plan, frame.grid.as_ref(), &measures)
+        Partial::new(&frame.plan, frame.grid.as_ref())
     }
 
     /// Makes room in the states for every group.
@@ -52,18 +55,23 @@ impl Partial {
         self.totals.iter_mut().for_each(|(_, states)| states.resize(1));
     }
 
-    /// Adds another part, whose measures are among those here.
+    /// Adds another part.
     pub fn merge(&mut self, other: &Partial) -> Result<(), ExecuteError> {
         let map = self.groups.absorb(&other.groups)?;
         self.fit();
-        merge_columns(&mut self.states, &other.states, &map);
-        merge_columns(&mut self.totals, &other.totals, &[0]);
+        for ((_, own), (_, others)) in self.states.iter_mut().zip(&other.states) {
+            own.merge(others, &map);
+        }
+        for ((_, own), (_, others)) in self.totals.iter_mut().zip(&other.totals) {
+            own.merge(others, &[0]);
+        }
+        self.sources.add(&other.sources);
         Ok(())
     }
 
-    /// The same with every measure and the range's buckets, copied only where that is needed.
+    /// The same with the range's buckets, copied only where that is needed.
     pub fn widened(self: Arc<Self>, frame: &Frame) -> Result<Partial, ExecuteError> {
-        if self.is_complete(&frame.plan) && self.begins_with(frame) {
+        if self.begins_with(frame) {
             let mut partial = Arc::unwrap_or_clone(self);
             if let Some((place, grid)) = frame.time_dimension() {
                 partial.groups.dimensions[place] = tidewater_aggregate::Codes::buckets(grid);
@@ -73,11 +81,6 @@ impl Partial {
         let mut partial = Partial::whole(frame);
         partial.merge(&self)?;
         Ok(partial)
-    }
-
-    /// Whether it holds every measure.
-    pub fn is_complete(&self, plan: &Plan) -> bool {
-        self.states.len() == plan.measures.len()
     }
 
     /// Whether buckets have the range's numbers, which go on from the first one.
@@ -102,15 +105,5 @@ impl Partial {
     pub fn memory_bytes(&self) -> usize {
         let states = self.states.iter().chain(&self.totals);
         self.groups.memory_bytes() + states.map(|(_, states)| states.memory_bytes()).sum::<usize>()
-    }
-}
-
-fn merge_columns(own: &mut [Column], others: &[Column], map: &[u32]) {
-    let mut columns = own.iter_mut();
-    for (index, others) in others {
-        // Both are in the order of their indices.
-        if let Some((_, own)) = columns.find(|(own, _)| own == index) {
-            own.merge(others, map);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a pass over a range is put together from: pieces of units in a stable order, and the keys their partials are kept under.
 //!
-//! Pieces stand in bands, those that change least first, so that the merged partial of a prefix serves many questions. Not here: which
+//! A piece is what the range takes of one unit. Pieces stand in bands, those that change least first, so that the merged partial of a prefix serves many questions. Not here: which
 //! source answers which part of a unit (`planner`), and the keeping (`cache`).
 
 use tidewater_model::names::ProjectName;
@@ -10,7 +10,6 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::cache::Key;
 use crate::frame::Frame;
 use crate::plan::Shape;
-use crate::planner::{Piece, PieceMeasure, Source};
 
 /// Bands of pieces: segments of old days, other segments, settled chunks, units cut by the range, chunks that still grow.
 pub(crate) const BANDS: usize = 5;
@@ -28,7 +27,10 @@ const RECENT_DAYS: i32 = 2;
 pub(crate) struct UnitPiece {
     /// The unit's index in the view.
     pub unit: usize,
-    pub piece: Piece,
+    /// The first instant; `None` where the piece begins with the unit, so that equal pieces of different ranges are equal.
+    pub from_us: Option<i64>,
+    /// The first instant after it, likewise.
+    pub to_us: Option<i64>,
     /// The instants its rows lie in, both included.
     pub first_us: i64,
     pub last_us: i64,
@@ -40,22 +42,12 @@ pub(crate) struct UnitPiece {
     /// The key of its partial.
     pub key: Key,
     /// Its place among the pieces of its band.
-    place: (i32, u64, Option<i64>),
+    place: (i32, u64),
     tombstone: Lsn,
 }
 
 impl UnitPiece {
-    /// The measures it answers, ascending.
-    pub fn measures(&self) -> impl Iterator<Item = usize> {
-        self.piece.measures.iter().map(|measure| measure.measure)
-    }
-
-    /// The interval `[from, to)` of rows to read.
-    pub fn interval(&self) -> (i64, i64) {
-        (self.piece.from_us.unwrap_or(i64::MIN), self.piece.to_us.unwrap_or(i64::MAX))
-    }
-
-    /// Says which rows and measures these are: not where they are read from, because every source gives an equal partial.
+    /// Says which rows these are: not where they are read from, because every source gives an equal partial.
     fn write_identity(&self, view: &DatasetView, hash: &mut Xxh3) {
         let (kind, id) = match view.units[self.unit].id() {
             UnitId::Chunk(id) => (0, id),
@@ -65,12 +57,10 @@ impl UnitPiece {
         hash.update(&[kind]);
         hash.update(&id.to_le_bytes());
         hash.update(&self.tombstone.0.to_le_bytes());
-        for end in [self.piece.from_us, self.piece.to_us] {
+        for end in [self.from_us, self.to_us] {
             hash.update(&[u8::from(end.is_some())]);
             hash.update(&end.unwrap_or_default().to_le_bytes());
         }
-        hash.update(&self.piece.measures.len().to_le_bytes());
-        self.measures().for_each(|measure| hash.update(&measure.to_le_bytes()));
     }
 }
 
@@ -82,7 +72,7 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// One raw piece for each unit that touches the range.
+    /// One for each unit that touches the range.
     pub fn of_units(frame: &Frame, view: &DatasetView) -> Self {
         let newest_day = view.units.iter().filter_map(|unit| Some(unit.segment()?.meta().day)).max();
         let recent_from = newest_day.map_or(i32::MAX, |day| day - (RECENT_DAYS - 1));
@@ -94,13 +84,7 @@ impl Pieces {
                 if span.max_us < range.from_us || span.min_us >= range.to_us {
                     continue;
                 }
-                let piece = Piece {
-                    from_us: (span.min_us < range.from_us).then_some(range.from_us),
-                    to_us: (span.max_us >= range.to_us).then_some(range.to_us),
-                    source: Source::Raw,
-                    measures: all_measures(frame),
-                };
-                list.push(unit_piece(view, index, span, piece, frame, recent_from));
+                list.push(unit_piece(view, index, span, frame, recent_from));
             }
         }
         Pieces::in_order(frame.plan.shape, view, list)
@@ -140,26 +124,21 @@ fn hasher(shape: Shape) -> Xxh3 {
     hash
 }
 
-fn all_measures(frame: &Frame) -> Vec<PieceMeasure> {
-    let measures = frame.plan.measures.iter().enumerate();
-    measures
-        .map(|(measure, plan)| PieceMeasure { measure, stored: 0, filtered: plan.filter.is_some() })
-        .collect()
-}
-
 fn unit_piece(
     view: &DatasetView,
     unit: usize,
     span: ProjectSpan,
-    piece: Piece,
     frame: &Frame,
     recent_from: i32,
 ) -> UnitPiece {
-    let is_cut = piece.from_us.is_some() || piece.to_us.is_some();
-    let from_us = piece.from_us;
+    let range = frame.range;
+    let from_us = (span.min_us < range.from_us).then_some(range.from_us);
+    let to_us = (span.max_us >= range.to_us).then_some(range.to_us);
+    let is_cut = from_us.is_some() || to_us.is_some();
     let (band, (day, id)) = match &view.units[unit] {
         Unit::Chunk(chunk) if !chunk.is_settled() => (GROWING, (i32::MAX, chunk.id())),
         Unit::Chunk(chunk) => (if is_cut { CUT } else { SETTLED }, (i32::MAX, chunk.id())),
+        Unit::History(sidecar) => (if is_cut { CUT } else { OLD }, (sidecar.meta().day, sidecar.meta().id.0)),
         Unit::Segment(segment) => {
             let meta = segment.meta();
             let band = match (is_cut, meta.day >= recent_from) {
@@ -169,21 +148,18 @@ fn unit_piece(
             };
             (band, (meta.day, meta.id.0))
         }
-        Unit::History(sidecar) => {
-            let meta = sidecar.meta();
-            (if is_cut { CUT } else { OLD }, (meta.day, meta.id.0))
-        }
     };
     UnitPiece {
         unit,
         first_us: span.min_us.max(from_us.unwrap_or(i64::MIN)),
-        last_us: span.max_us.min(piece.to_us.map_or(i64::MAX, |to| to - 1)),
-        piece,
+        last_us: span.max_us.min(to_us.map_or(i64::MAX, |to| to - 1)),
+        from_us,
+        to_us,
         band,
         is_kept: band != GROWING,
         rows: span.rows,
         key: Key(0),
-        place: (day, id, from_us),
+        place: (day, id),
         tombstone: latest_tombstone(view, unit, span, &frame.plan.project),
     }
 }
@@ -193,11 +169,8 @@ fn latest_tombstone(view: &DatasetView, unit: usize, span: ProjectSpan, project:
     let hides = |tombstone: &&std::sync::Arc<tidewater_store::Tombstone>| match &view.units[unit] {
         Unit::Chunk(chunk) => tombstone.may_hide(project, span.min_us, span.max_us, chunk.min_lsn()),
         Unit::Segment(segment) => tombstone.project == *project && tombstone.is_pending_in(segment.meta()),
-        Unit::History(sidecar) => {
-            let mut sections = sidecar.sections().iter();
-            tombstone.project == *project
-                && sections.any(|section| sidecar.is_hidden_by(section.index, tombstone))
-        }
+        // Of any age: what it counts may have come before or after it.
+        Unit::History(_) => tombstone.may_hide(project, span.min_us, span.max_us, Lsn(i64::MIN)),
     };
     let hiding = view.tombstones.iter().filter(hides);
     hiding.map(|tombstone| tombstone.lsn).max().unwrap_or_default()

@@ -127,6 +127,13 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The columns that rows are grouped by, the time aside.
+    pub fn grouping_columns(&self) -> Vec<ColumnRef> {
+        let columns =
+            self.dimensions.iter().filter(|dimension| !matches!(dimension.source, DimensionSource::Time));
+        columns.map(|dimension| self.columns[dimension.slot].clone()).collect()
+    }
+
     /// Whether a measure is one that an exact question computes from raw rows alone.
     pub fn has_estimates(&self) -> bool {
         self.measures.iter().any(|measure| {

@@ -1,6 +1,7 @@
 //! Reading rows in parallel: threads take morsels until there are none.
 //!
-//! Morsels stand in lanes, one for each part of the data whose rows belong together; a thread stays in a lane as long as it can. What is
+//! Morsels (and whatever else is a [`Task`]) stand in lanes, one for each part of the data whose rows belong together; a thread stays in a
+//! lane as long as it can. What is
 //! done with the rows is the [`Consumer`]'s; each thread has its own, and they are joined afterwards. After each morsel a thread goes to
 //! the end of the pool's queue, so that questions take turns.
 
@@ -18,25 +19,46 @@ use crate::control::Control;
 use crate::error::ExecuteError;
 use crate::pool::{Pool, Queue};
 
-/// Takes the rows of one thread.
-pub(crate) trait Consumer: Send + 'static {
-    /// A batch of a lane with at least one selected row.
-    fn take(&mut self, lane: usize, batch: ScanBatch) -> Result<(), ExecuteError>;
+/// What one thread reads at a time.
+pub(crate) trait Task: Send + 'static {
+    /// What it is read in.
+    type Batch: Batch;
+
+    /// At most so many rows.
+    fn rows_max(&self) -> u64;
+
+    /// Starts reading.
+    fn read(self) -> Result<impl Iterator<Item = Result<Self::Batch, ExecuteError>>, ExecuteError>;
 }
 
-/// Morsels by lane, and which lanes no thread has begun.
-struct Lanes {
-    lanes: Vec<VecDeque<Morsel>>,
+/// Rows that were read.
+pub(crate) trait Batch {
+    /// How many the scan covers.
+    fn rows(&self) -> u64;
+
+    /// Bytes of decoded columns.
+    fn bytes(&self) -> u64;
+}
+
+/// Takes the rows of one thread.
+pub(crate) trait Consumer<B>: Send + 'static {
+    /// A batch of a lane with at least one row that the scan covers.
+    fn take(&mut self, lane: usize, batch: B) -> Result<(), ExecuteError>;
+}
+
+/// Tasks by lane, and which lanes no thread has begun.
+struct Lanes<T> {
+    lanes: Vec<VecDeque<T>>,
     fresh: usize,
 }
 
-impl Lanes {
-    /// The next morsel for a thread that was in a lane: of the same one, else of one that nobody has begun, else of the one with
+impl<T> Lanes<T> {
+    /// The next task for a thread that was in a lane: of the same one, else of one that nobody has begun, else of the one with
     /// most left.
-    fn next(&mut self, lane: Option<usize>) -> Option<(usize, Morsel)> {
+    fn next(&mut self, lane: Option<usize>) -> Option<(usize, T)> {
         let same = lane.filter(|lane| !self.lanes[*lane].is_empty());
         let lane = same.or_else(|| self.next_fresh()).or_else(|| self.fullest())?;
-        self.lanes[lane].pop_front().map(|morsel| (lane, morsel))
+        self.lanes[lane].pop_front().map(|task| (lane, task))
     }
 
     fn next_fresh(&mut self) -> Option<usize> {
@@ -53,8 +75,8 @@ impl Lanes {
     }
 }
 
-struct Job<C> {
-    lanes: Mutex<Lanes>,
+struct Job<T, C> {
+    lanes: Mutex<Lanes<T>>,
     control: Control,
     has_failed: AtomicBool,
     outcome: Mutex<Outcome<C>>,
@@ -67,19 +89,19 @@ struct Outcome<C> {
     error: Option<ExecuteError>,
 }
 
-/// Reads all morsels; gives back the consumers, at least one. Blocks.
-pub(crate) fn read_all<C: Consumer>(
+/// Reads everything; gives back the consumers, at least one. Blocks.
+pub(crate) fn read_all<T: Task, C: Consumer<T::Batch>>(
     pool: &Pool,
-    lanes: Vec<Vec<Morsel>>,
+    lanes: Vec<Vec<T>>,
     control: &Control,
     mut consumer: impl FnMut() -> Result<C, ExecuteError>,
 ) -> Result<Vec<C>, ExecuteError> {
     control.check()?;
-    control.progress.expect(lanes.iter().flatten().map(Morsel::rows_max).sum());
-    let morsels: usize = lanes.iter().map(Vec::len).sum();
-    let threads = pool.threads().min(morsels).max(1);
+    control.progress.expect(lanes.iter().flatten().map(T::rows_max).sum());
+    let tasks: usize = lanes.iter().map(Vec::len).sum();
+    let threads = pool.threads().min(tasks).max(1);
     let consumers = (0..threads).map(|_| consumer()).collect::<Result<Vec<_>, _>>()?;
-    if morsels == 0 {
+    if tasks == 0 {
         return Ok(consumers);
     }
     let job = Arc::new(Job {
@@ -103,7 +125,12 @@ pub(crate) fn read_all<C: Consumer>(
 }
 
 /// Queues the next step of one thread's share.
-fn submit<C: Consumer>(job: Arc<Job<C>>, queue: Arc<Queue>, mut consumer: C, lane: Option<usize>) {
+fn submit<T: Task, C: Consumer<T::Batch>>(
+    job: Arc<Job<T, C>>,
+    queue: Arc<Queue>,
+    mut consumer: C,
+    lane: Option<usize>,
+) {
     let next = Arc::clone(&queue);
     queue.submit(Box::new(move || {
         let step = catch_unwind(AssertUnwindSafe(|| job.step(&mut consumer, lane)));
@@ -115,17 +142,17 @@ fn submit<C: Consumer>(job: Arc<Job<C>>, queue: Arc<Queue>, mut consumer: C, lan
     }));
 }
 
-impl<C: Consumer> Job<C> {
-    /// Reads one morsel and says of which lane; `None` if there is none left.
+impl<T: Task, C: Consumer<T::Batch>> Job<T, C> {
+    /// Reads one task and says of which lane; `None` if there is none left.
     fn step(&self, consumer: &mut C, lane: Option<usize>) -> Result<Option<usize>, ExecuteError> {
-        let Some((lane, morsel)) = lock(&self.lanes).next(lane) else { return Ok(None) };
-        for batch in morsel.read()? {
+        let Some((lane, task)) = lock(&self.lanes).next(lane) else { return Ok(None) };
+        for batch in task.read()? {
             self.control.check()?;
             if self.has_failed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             let batch = batch?;
-            let (rows, bytes) = (selected_rows(&batch), decoded_bytes(&batch));
+            let (rows, bytes) = (batch.rows(), batch.bytes());
             self.control.progress.scanned(rows, bytes);
             if rows > 0 {
                 consumer.take(lane, batch)?;
@@ -152,18 +179,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rows of a batch that the scan covers.
-pub(crate) fn selected_rows(batch: &ScanBatch) -> u64 {
-    batch.selection.as_ref().map_or(batch.rows, |selection| selection.count_set_bits()) as u64
+impl Task for Morsel {
+    type Batch = ScanBatch;
+
+    fn rows_max(&self) -> u64 {
+        Morsel::rows_max(self)
+    }
+
+    fn read(self) -> Result<impl Iterator<Item = Result<ScanBatch, ExecuteError>>, ExecuteError> {
+        Ok(Morsel::read(self)?.map(|batch| Ok(batch?)))
+    }
 }
 
-/// Bytes of a batch's values.
-pub(crate) fn decoded_bytes(batch: &ScanBatch) -> u64 {
-    batch.columns.iter().flatten().map(column_bytes).sum::<usize>() as u64
+impl Batch for ScanBatch {
+    fn rows(&self) -> u64 {
+        self.selection.as_ref().map_or(self.rows, |selection| selection.count_set_bits()) as u64
+    }
+
+    fn bytes(&self) -> u64 {
+        self.columns.iter().flatten().map(column_bytes).sum::<usize>() as u64
+    }
 }
 
 /// Bytes of a column's values without what batches share.
-fn column_bytes(array: &ArrayRef) -> usize {
+pub(crate) fn column_bytes(array: &ArrayRef) -> usize {
     let rows = array.len();
     match array.data_type() {
         DataType::Boolean => rows.div_ceil(8),

@@ -174,15 +174,24 @@ fn query(app: &App, out: &mut Text) {
 
 fn caches(app: &App, out: &mut Text) {
     const ANSWERS: [(&str, &str); 1] = [("cache", "answers")];
-    let answers = app.engine.answer_stats();
-    out.family("cache_hits_total", "counter", "Questions a cache answered.");
+    const PARTIALS: [(&str, &str); 1] = [("cache", "partials")];
+    let (answers, partials) = (app.engine.answer_stats(), app.engine.partial_stats());
+    out.family(
+        "cache_hits_total",
+        "counter",
+        "Questions that the answers' cache answered; parts that the partials' cache knew.",
+    );
     out.sample("", &ANSWERS, answers.hits);
-    out.family("cache_misses_total", "counter", "Questions it did not answer.");
+    out.sample("", &PARTIALS, partials.hits);
+    out.family("cache_misses_total", "counter", "Those it did not.");
     out.sample("", &ANSWERS, answers.misses);
+    out.sample("", &PARTIALS, partials.misses);
     out.family("cache_evictions_total", "counter", "Entries pushed out by others.");
     out.sample("", &ANSWERS, answers.evictions + app.replies.evictions());
+    out.sample("", &PARTIALS, partials.evictions);
     out.family("cache_bytes", "gauge", "Bytes a cache holds.");
     out.sample("", &ANSWERS, answers.bytes + app.replies.bytes());
+    out.sample("", &PARTIALS, partials.bytes);
     out.single(
         "single_flight_shared_total",
         "counter",

@@ -57,7 +57,7 @@ pub fn open(config: &Config) -> Result<Engine> {
         threads: if config.query.threads > 0 { config.query.threads } else { defaults.threads },
         memory_bytes_max: config.query.memory_bytes_max,
         query_memory_bytes_max: config.query.memory_bytes_per_query_max,
-        ..defaults
+        partials_bytes_max: config.cache.partials_bytes_max,
     });
     let engine =
         Engine::open(store, executor, clock, engine_config(config)).context("cannot read keys and jobs")?;

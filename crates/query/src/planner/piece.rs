@@ -80,6 +80,12 @@ impl SourceSummary {
         }
     }
 
+    /// Adds those of another part.
+    pub fn add(&mut self, other: &SourceSummary) {
+        self.raw |= other.raw;
+        other.sections.iter().for_each(|(rollup, tier)| self.add_section(rollup, *tier));
+    }
+
     /// The coarsest resolution that numbers came from; `None` where all came from raw rows.
     pub fn coarsest(&self) -> Option<Tier> {
         self.sections.iter().map(|(_, tier)| *tier).max()

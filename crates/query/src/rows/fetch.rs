@@ -76,7 +76,7 @@ struct RowReader {
     reservation: Reservation,
 }
 
-impl Consumer for RowReader {
+impl Consumer<ScanBatch> for RowReader {
     fn take(&mut self, _lane: usize, batch: ScanBatch) -> Result<(), ExecuteError> {
         let Some(keys) = Keys::new(&batch) else { return Ok(()) };
         for row in 0..batch.rows {

@@ -182,7 +182,7 @@ struct KeyReader {
     best: Best,
 }
 
-impl Consumer for KeyReader {
+impl Consumer<ScanBatch> for KeyReader {
     fn take(&mut self, _lane: usize, batch: ScanBatch) -> Result<(), ExecuteError> {
         let columns = &self.columns;
         let passed = (!self.evaluator.filter().is_all()).then(|| {

@@ -35,7 +35,7 @@ fn of_chunks(rows: &[Row], chunk_rows: usize) -> Vec<Unit> {
 }
 
 /// A delete of the rows of two days whose kind is `a`, and whether it hides a row.
-fn delete() -> (Arc<Tombstone>, impl Fn(&Row) -> bool) {
+pub fn delete() -> (Arc<Tombstone>, impl Fn(&Row) -> bool) {
     let (from, to) = (START, START + 2 * DAY);
     let values = vec![Scalar::String("a".to_owned())];
     let filter = Filter::Is { column: column(KIND), values, case_sensitive: true };

@@ -6,4 +6,5 @@ mod data;
 mod equality;
 mod oracle;
 mod questions;
+mod rollups;
 mod rows;

@@ -8,7 +8,7 @@ use tidewater_engine::QueryReply;
 use tidewater_model::money;
 use tidewater_model::query::{Format, Numbers, normalised};
 use tidewater_model::time::{Timestamp, Zone, format_rfc3339};
-use tidewater_query::{AnswerRow, Cell, Explain};
+use tidewater_query::{AnswerRow, Cell, Explain, SourceCost};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{OTHERS, column_names, others};
@@ -114,11 +114,23 @@ fn explained(explain: &Explain) -> Value {
         "groups": explain.groups,
         "threads": explain.threads,
         "passes": explain.passes,
+        "sources": explain.sources.iter().map(source_cost).collect::<Vec<_>>(),
+        "estimated_ms": milliseconds(explain.estimated),
         "plan_ms": milliseconds(explain.plan_time),
         "scan_ms": milliseconds(explain.scan_time),
         "merge_ms": milliseconds(explain.merge_time),
         "finish_ms": milliseconds(explain.finish_time),
         "memory_bytes_peak": explain.memory_bytes_peak,
+    })
+}
+
+fn source_cost(cost: &SourceCost) -> Value {
+    json!({
+        "source": cost.source,
+        "parts": cost.parts,
+        "rows": cost.rows,
+        "bytes": cost.bytes,
+        "busy_ms": milliseconds(cost.busy),
     })
 }
 

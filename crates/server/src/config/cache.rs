@@ -9,6 +9,9 @@ pub struct CacheConfig {
     /// Bytes of kept answers, half of it for their written form. Default 24 MiB; 0 keeps none.
     /// `TIDEWATER_CACHE__ANSWERS_BYTES_MAX`.
     pub answers_bytes_max: u64,
+    /// Bytes of grouped data that is kept for later questions: that of files and of rows in memory, alone and joined. Default 64 MiB;
+    /// 0 keeps none. `TIDEWATER_CACHE__PARTIALS_BYTES_MAX`.
+    pub partials_bytes_max: usize,
     /// How old a shared answer may be where the question has no `max_staleness_ms`, in milli-seconds. Default 100.
     /// `TIDEWATER_CACHE__TICK_MS`.
     pub tick_ms: u64,
@@ -27,6 +30,7 @@ impl Default for CacheConfig {
     fn default() -> Self {
         CacheConfig {
             answers_bytes_max: 24 << 20,
+            partials_bytes_max: 64 << 20,
             tick_ms: 100,
             questions_max: 1_024,
             questions_save_ms: 30_000,
