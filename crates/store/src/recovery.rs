@@ -111,7 +111,9 @@ fn load_state(
     let mut state = State::new(content.store_id, content.flushed);
     for (id, row) in &content.datasets {
         let dataset = Dataset::compile(&row.name, row.definition.clone()).map_err(StoreError::Schema)?;
-        state.insert(*id, DatasetState::new(Arc::new(dataset)));
+        let mut known = DatasetState::new(Arc::new(dataset));
+        known.lost_until_us = row.lost_until_us;
+        state.insert(*id, known);
     }
     let mut known_paths = HashSet::new();
     let mut sidecars: HashMap<SegmentId, &SidecarMeta> = HashMap::new();

@@ -73,6 +73,9 @@ pub struct DatasetView {
     pub tombstones: Arc<[Arc<Tombstone>]>,
     /// Latest flushed record per project.
     pub(crate) latest: Arc<HashMap<ProjectName, Lsn>>,
+    /// The greatest time among rows that retention removed without leaving any section of them: what is asked about such
+    /// times has no whole answer, whatever is declared today.
+    pub lost_until_us: Option<i64>,
 }
 
 impl DatasetView {
@@ -89,6 +92,7 @@ impl DatasetView {
             units: units.into(),
             tombstones: tombstones.into(),
             latest: Arc::default(),
+            lost_until_us: None,
         }
     }
 

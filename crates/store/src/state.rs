@@ -46,6 +46,8 @@ pub struct DatasetState {
     pub tombstones: Vec<Arc<Tombstone>>,
     /// Latest flushed record per project.
     pub latest: Arc<HashMap<ProjectName, Lsn>>,
+    /// The greatest time among rows that retention removed without leaving any section of them.
+    pub lost_until_us: Option<i64>,
     view: Option<DatasetView>,
 }
 
@@ -68,6 +70,7 @@ impl DatasetState {
             active: Vec::new(),
             tombstones: Vec::new(),
             latest: Arc::default(),
+            lost_until_us: None,
             view: None,
         }
     }
@@ -82,6 +85,7 @@ impl DatasetState {
             units: history.chain(segments).chain(chunks).collect(),
             tombstones: self.tombstones.iter().cloned().collect(),
             latest: Arc::clone(&self.latest),
+            lost_until_us: self.lost_until_us,
         }
     }
 }

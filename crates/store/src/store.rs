@@ -184,7 +184,8 @@ impl Store {
                 (DatasetId(id), Some(id + 1))
             }
         };
-        let row = DatasetRow { name: name.to_owned(), definition: dataset.definition.clone() };
+        let lost_until_us = self.shared.state().dataset(id).and_then(|known| known.lost_until_us);
+        let row = DatasetRow { name: name.to_owned(), definition: dataset.definition.clone(), lost_until_us };
         let change =
             CatalogChange { put_datasets: vec![(id, row)], next_dataset, ..CatalogChange::default() };
         self.apply(&change)?;

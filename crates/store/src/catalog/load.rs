@@ -49,6 +49,9 @@ pub struct DatasetRow {
     pub name: String,
     /// As declared, with all widenings.
     pub definition: DatasetDefinition,
+    /// The greatest time among rows that retention removed without leaving any section of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_until_us: Option<i64>,
 }
 
 /// A run's row.

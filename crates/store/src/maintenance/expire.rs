@@ -51,7 +51,8 @@ fn plan(shared: &Shared, facts: &Facts) -> RetentionPlan {
 fn carry_out(shared: &Shared, facts: &Facts, plan: &RetentionPlan) -> StoreResult<()> {
     if !plan.drop.is_empty() || !plan.drop_history.is_empty() {
         let (old, old_history) = (plan.drop.clone(), plan.drop_history.clone());
-        swap(shared, facts.id, Swap { old, old_history, ..Swap::default() })?;
+        let lost_until_us = lost_until_us(facts, plan);
+        swap(shared, facts.id, Swap { old, old_history, lost_until_us, ..Swap::default() })?;
     }
     for (id, sections) in &plan.to_history {
         let Some(segment) = facts.segment(*id) else { continue };
@@ -71,6 +72,15 @@ fn carry_out(shared: &Shared, facts: &Facts, plan: &RetentionPlan) -> StoreResul
         swap(shared, facts.id, Swap { old_history: vec![*id], new_history, ..Swap::default() })?;
     }
     Ok(())
+}
+
+/// The greatest time among rows of which nothing stays.
+fn lost_until_us(facts: &Facts, plan: &RetentionPlan) -> Option<i64> {
+    let dropped = facts.segments.iter().map(|segment| segment.meta());
+    let rows = dropped.filter(|meta| plan.drop.contains(&meta.id)).map(|meta| meta.max_us);
+    let history = facts.history.iter().map(|sidecar| sidecar.meta());
+    let history = history.filter(|meta| plan.drop_history.contains(&meta.id));
+    rows.chain(history.filter_map(|meta| Some(meta.time_span()?.1))).max()
 }
 
 /// What stays of a segment: its sidecar, where all sections stay the very file.

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use hashbrown::HashSet;
-use tidewater_model::schema::DatasetId;
+use tidewater_model::schema::{Dataset, DatasetId};
 
-use crate::catalog::CatalogChange;
+use crate::catalog::{CatalogChange, DatasetRow};
 use crate::error::StoreResult;
 use crate::segment::{Segment, SegmentId};
 use crate::shared::Shared;
@@ -24,6 +24,8 @@ pub struct Swap {
     pub old_history: Vec<SidecarId>,
     /// History that comes; its file may be that of a segment that goes.
     pub new_history: Vec<Arc<Sidecar>>,
+    /// The greatest time among rows that go for good.
+    pub lost_until_us: Option<i64>,
 }
 
 impl Swap {
@@ -34,6 +36,8 @@ impl Swap {
 
 /// What goes, as it was live.
 struct Replaced {
+    dataset: Arc<Dataset>,
+    lost_until_us: Option<i64>,
     segments: Vec<Arc<Segment>>,
     history: Vec<Arc<Sidecar>>,
 }
@@ -53,11 +57,19 @@ pub fn swap(shared: &Shared, dataset: DatasetId, swap: Swap) -> StoreResult<()> 
         swap.new_history.iter().for_each(|sidecar| sidecar.mark_replaced());
         return Ok(());
     };
+    let lost_until_us = replaced.lost_until_us.max(swap.lost_until_us);
+    let row = DatasetRow {
+        name: replaced.dataset.name.to_string(),
+        definition: replaced.dataset.definition.clone(),
+        lost_until_us,
+    };
+    let is_lost = lost_until_us > replaced.lost_until_us;
     let kept_segments: HashSet<SegmentId> = swap.new.iter().map(|segment| segment.meta().id).collect();
     let kept_sidecars: HashSet<SidecarId> = swap.sidecars().map(|sidecar| sidecar.meta().id).collect();
     let known: HashSet<SegmentId> = swap.old.iter().copied().collect();
     let added = swap.new.iter().filter(|segment| !known.contains(&segment.meta().id));
     let change = CatalogChange {
+        put_datasets: is_lost.then_some((dataset, row)).into_iter().collect(),
         next_segment: Some(shared.next_segment()),
         add_segments: added.map(|segment| segment.meta().clone()).collect(),
         remove_segments: known.iter().filter(|id| !kept_segments.contains(*id)).copied().collect(),
@@ -80,6 +92,7 @@ pub fn swap(shared: &Shared, dataset: DatasetId, swap: Swap) -> StoreResult<()> 
         live.segments.extend(swap.new);
         live.history.retain(|sidecar| !swap.old_history.contains(&sidecar.meta().id));
         live.history.extend(swap.new_history);
+        live.lost_until_us = lost_until_us;
     }
     let before = shared.publish(&mut state);
     drop(state);
@@ -100,5 +113,6 @@ fn live(shared: &Shared, dataset: DatasetId, swap: &Swap) -> Option<Replaced> {
         .cloned()
         .collect();
     let complete = segments.len() == swap.old.len() && history.len() == swap.old_history.len();
-    complete.then_some(Replaced { segments, history })
+    let (definition, lost_until_us) = (Arc::clone(&dataset.dataset), dataset.lost_until_us);
+    complete.then_some(Replaced { dataset: definition, lost_until_us, segments, history })
 }

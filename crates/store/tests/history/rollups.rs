@@ -187,10 +187,18 @@ fn tiers_outlive_raw_rows_and_go_by_their_own_retention() {
             unit.sidecar().unwrap().sections().iter().map(|section| section.head.tier).collect();
         assert_eq!(tiers, [Tier::Day], "hours are gone");
     }
+    assert_eq!(view(&world).lost_until_us, None, "something is left of every row");
     declare(&world, r#"{"retention": {"1d": "12d"}}"#);
     world.store.settle().unwrap();
     assert_eq!((view(&world).units.len(), files(&disk, "rollup")), (0, 0), "all is gone");
     assert!(world.store.verify().unwrap().problems.is_empty());
+    // That rows are gone for good is known after a restart and a longer retention.
+    let last = by_day.iter().map(|row| NOON.0 + row.1 * 1_000_000).max();
+    assert_eq!(view(&world).lost_until_us, last);
+    drop(world);
+    let world = open(&disk, &clock);
+    declare(&world, r#"{"retention": {"raw": "400d", "1d": null}}"#);
+    assert_eq!(view(&world).lost_until_us, last);
 }
 
 #[test]
