@@ -154,16 +154,7 @@ proptest! {
         let (one, two) = (derive(&[("p", &rows)], 1_000), derive(&[("p", &reversed)], batch_rows));
         prop_assert_eq!(one.sections.len(), two.sections.len());
         for (one, two) in one.sections.iter().zip(&two.sections) {
-            prop_assert_eq!(&one.head, &two.head);
-            // Sums of floats may differ in their last bits; all else is canonical.
-            let is_exact = |place: usize| {
-                let measure = place.checked_sub(1 + one.head.dimensions.len());
-                measure.is_none_or(|measure| !one.head.measures[measure].contains("float_"))
-            };
-            let columns = one.projects[0].columns.iter().zip(&two.projects[0].columns);
-            for (place, (one, two)) in columns.enumerate().filter(|(place, _)| is_exact(*place)) {
-                prop_assert_eq!(one, two, "column {}", place);
-            }
+            check_same_bytes(one, two);
         }
     }
 
@@ -238,6 +229,69 @@ fn use_all(dataset: &Dataset, section: &EncodedSection, slice: &EncodedSlice) {
         let _ = states.merge_encoded(measure, Rows::All(decoded.rows), Keys::One(0));
         let _ = states.cell(0, readings(key.state)[0], ColumnType::Int);
     }
+}
+
+/// Of each roll-up and tier its section.
+fn by_name(derived: &Derived) -> BTreeMap<(&str, Tier), &EncodedSection> {
+    let sections = derived.sections.iter();
+    sections.map(|section| ((section.head.rollup.as_str(), section.head.tier), section)).collect()
+}
+
+/// The same bytes, but for sums of floats, which may differ in their last bits.
+fn check_same_bytes(one: &EncodedSection, two: &EncodedSection) {
+    assert_eq!(one.head, two.head);
+    let is_exact = |place: usize| {
+        let measure = place.checked_sub(1 + one.head.dimensions.len());
+        measure.is_none_or(|measure| !one.head.measures[measure].contains("float_"))
+    };
+    let columns = one.projects[0].columns.iter().zip(&two.projects[0].columns);
+    for (place, (one, two)) in columns.enumerate().filter(|(place, _)| is_exact(*place)) {
+        assert_eq!(one, two, "column {place}");
+    }
+}
+
+#[test]
+fn giving_up_a_tier_changes_nothing_of_the_coarser_ones() {
+    // Six hours in which hardly a group has a second row.
+    let some_rows = world::some_rows();
+    let row = |at: i64| world::Row {
+        ts: world::START_US + at * 600_000,
+        user: Some(format!("user-{}", at * 7_919 % 30_011)),
+        ..some_rows[at as usize % 70].clone()
+    };
+    let rows: Vec<world::Row> = (0..36_000).map(row).collect();
+    let batches: Vec<RowBatch> = rows.chunks(5_000).map(batch).collect();
+    let derive = |raw_bytes: u64| {
+        let expected = RowsExpected { rows: rows.len() as u64, raw_bytes };
+        let mut derivation = Derivation::new(&dataset(), expected).expect("there are roll-ups");
+        batches.iter().for_each(|batch| derivation.add(&project("p"), batch));
+        derivation.finish(RAW_BYTES)
+    };
+    let (all, some) = (derive(RAW_BYTES), derive(rows.len() as u64 * 15));
+    let given_up: Vec<Tier> = some.not_paying.iter().map(|(_, tier)| *tier).collect();
+    assert!(all.not_paying.is_empty() && given_up.contains(&Tier::Minutes5), "{:?}", some.not_paying);
+    assert!(!given_up.contains(&Tier::Day), "a day is never given up before it has passed");
+    let (all, some) = (by_name(&all), by_name(&some));
+    assert_eq!(all.len() - some.len(), given_up.len());
+    some.iter().for_each(|(name, section)| check_same_bytes(section, all[name]));
+}
+
+#[test]
+fn what_does_not_pay_is_kept_only_where_it_outlives_the_rows() {
+    let rows = world::some_rows();
+    let derive = |retention: &str| {
+        let expected = RowsExpected { rows: 70, raw_bytes: 100 };
+        let mut derivation =
+            Derivation::new(&world::dataset_kept(retention), expected).expect("there are roll-ups");
+        derivation.add(&project("p"), &batch(&rows));
+        derivation.finish(100)
+    };
+    let derived = derive("{}");
+    assert!(derived.sections.is_empty() && !derived.not_paying.is_empty());
+    let derived = derive(r#"{"raw": "7d", "1d": "forever", "1h": "3d"}"#);
+    assert!(derived.sections.iter().all(|section| section.head.tier == Tier::Day));
+    assert_eq!(derived.sections.len(), 4, "every roll-up that has a tier of days");
+    assert!(derived.not_paying.iter().all(|(_, tier)| *tier != Tier::Day));
 }
 
 #[test]

@@ -25,8 +25,10 @@ pub struct EncodedStates {
     rows: usize,
 }
 
-/// More rows than can be; a count above it is damaged, and sums of counts below it do not overflow.
+/// More rows than can be: a count above it is damaged.
 const ROWS_MAX: u64 = 1 << 56;
+/// Counts up to this can take another; only damaged ones add up to more.
+const TOTAL_MAX: u64 = 1 << 62;
 /// The size of a sum of 2^56 numbers of 64 bits; larger ones are damaged.
 const SUM_MAX: u128 = 1 << 120;
 
@@ -87,10 +89,10 @@ impl Merge<'_> {
         match (states, arrays) {
             (States::Count(own), Arrays::Count(counts)) => self.counts(own, counts, |count| count),
             (States::IntSum(own), Arrays::IntSum(sums) | Arrays::IntMean(sums, _)) => {
-                self.sums(own, sums, |state, sum| state.0 += sum);
+                self.sums(own, sums, |state, sum| state.0 = state.0.wrapping_add(sum));
             }
             (States::IntMean(own), Arrays::IntMean(sums, counts)) => {
-                self.sums(own, sums, |state, sum| state.sum.0 += sum);
+                self.sums(own, sums, |state, sum| state.sum.0 = state.sum.0.wrapping_add(sum));
                 self.counts(own, counts, |state| &mut state.count);
             }
             (States::FloatSum(own), Arrays::FloatSum(sums) | Arrays::FloatMean(sums, _)) => {
@@ -120,6 +122,7 @@ impl Merge<'_> {
                     [counts, &means.numbers, &squares.numbers],
                     |state, [count, mean, squares]| {
                         let other = Moments::from_parts(count, mean_of(mean), squares_of(squares));
+                        let other = other.filter(|_| state.count() <= TOTAL_MAX);
                         other.is_some_and(|other| {
                             state.merge(&other);
                             true
@@ -246,7 +249,8 @@ impl Merge<'_> {
         [counts, low, middle, high]: &[Packed<'_>; 4],
     ) {
         let take = |state: &mut IntMoments, sum: i128, [count, low, middle, high]: [u64; 4]| {
-            IntMoments::from_parts(count, sum, [low, middle, high]).is_some_and(|other| {
+            let other = IntMoments::from_parts(count, sum, [low, middle, high]);
+            other.filter(|_| state.count() <= TOTAL_MAX).is_some_and(|other| {
                 state.merge(&other);
                 true
             })

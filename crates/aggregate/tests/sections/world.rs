@@ -20,6 +20,11 @@ use tidewater_model::schema::{Dataset, DatasetDefinition};
 pub const START_US: i64 = 1_772_323_200_000_000;
 
 pub fn dataset() -> Arc<Dataset> {
+    dataset_kept("{}")
+}
+
+/// With this retention.
+pub fn dataset_kept(retention: &str) -> Arc<Dataset> {
     let functions = ["sum", "avg", "min", "max", "stddev", "uniq", "p50", "p95", "first", "last"];
     let mut metrics = vec![r#""n": {"agg": "count"}"#.to_owned()];
     for column in ["n", "f", "m"] {
@@ -47,7 +52,8 @@ pub fn dataset() -> Arc<Dataset> {
                 {{"name": "tags", "dimensions": ["tags", "props.plan"], "metrics": ["n", "sum_m", "uniq_user"], "tiers": ["1d"]}},
                 {{"name": "numbers", "dimensions": ["n", "f", "m"], "metrics": ["n", "p50_n", "last_user"], "tiers": ["5m", "1d"]}},
                 {{"name": "users", "dimensions": ["user"], "metrics": ["sum_m", "n"], "tiers": ["1h"]}}
-            ]}}"#,
+            ],
+            "retention": {retention}}}"#,
         metrics.join(", ")
     );
     let definition = DatasetDefinition::from_json(definition.as_bytes()).expect("a definition");

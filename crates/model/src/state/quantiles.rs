@@ -51,6 +51,8 @@ pub struct Bins<'a> {
     pub bounds: (f64, f64),
 }
 
+/// Counts up to this can take another sketch's; only damaged ones add up to more.
+const TOTAL_MAX: u64 = 1 << 60;
 /// The state's name in errors.
 const NAME: &str = "percentile";
 /// Version of [`Quantiles::encode`].
@@ -199,6 +201,9 @@ impl Quantiles {
         }
         if other.zeros == 0 && other.positive.is_empty() && other.negative.is_empty() {
             return Ok(());
+        }
+        if self.count() > TOTAL_MAX {
+            return damaged("there are more values than can be");
         }
         let (least, most) = other.bounds;
         if !(least.is_finite() && most.is_finite() && least <= most) {
