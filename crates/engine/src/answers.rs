@@ -3,11 +3,13 @@
 //! An answer is a pure function of its question's meaning and of the state of one project's rows, which has a version. So nothing
 //! is invalidated: an answer serves while version and meaning are the same, and every caller within one tick gets the same
 //! one whatever arrives meanwhile, except past a delete or a changed definition, which show at once. Not here: the rules of what
-//! moves with the clock (`holds`), the map (`cache`), waiting for one computation (`flights`), the steps of a question (`ask`).
+//! moves with the clock (`holds`), the map (`cache`), waiting for one computation (`flights`)
+//! or for others to go with (`gather`), the steps of a question (`ask`).
 
 mod cache;
 mod currency;
 mod flights;
+mod gather;
 mod holds;
 mod key;
 
@@ -19,12 +21,15 @@ use tidewater_model::query::Query;
 use tidewater_model::time::Timestamp;
 use tidewater_store::{DatasetView, Snapshot};
 
+use crate::compute::{Job, Lane};
 use crate::page::{AnswerFacts, CacheUse, PageRows};
 use crate::questions::QuestionHandle;
 
 pub use cache::AnswerCache;
 pub(crate) use currency::{Currency, Moment};
 use flights::Flights;
+pub(crate) use gather::Entrance;
+use gather::Gatherings;
 pub(crate) use holds::holds_until;
 pub(crate) use key::QuestionKey;
 
@@ -117,6 +122,7 @@ pub struct AnswerStats {
 pub(crate) struct Answers {
     pub cache: AnswerCache<QuestionKey, Arc<Kept>>,
     pub flights: Flights<QuestionKey, Subject, Kept>,
+    pub gatherings: Gatherings<Lane, Job>,
     tick: Duration,
     started: Instant,
     changes: AtomicU64,
@@ -130,6 +136,7 @@ impl Answers {
         Answers {
             cache: AnswerCache::new(bytes_max),
             flights: Flights::default(),
+            gatherings: Gatherings::default(),
             tick,
             started: Instant::now(),
             changes: AtomicU64::new(0),

@@ -4,6 +4,7 @@
 //! (`answers`), it is that one; else it waits for one of a few places, runs on a blocking thread (which in turn uses the
 //! executor's own pool) and is cancelled when its last caller goes away. Not here: how it is computed (`query`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,14 @@ use tidewater_model::names::{ProjectName, excerpt, suggest};
 use tidewater_model::query::{Query, QueryRequest, ResolveContext, resolve};
 use tidewater_model::schema::Dataset;
 use tidewater_model::time::Timestamp;
-use tidewater_query::Control;
 use tidewater_store::{DatasetView, Lsn, Snapshot, Version};
 
 use crate::answers::{Kept, Lease, Moment, QuestionKey, Subject, holds_until};
-use crate::cursors::{Cursors, Found, Pinned};
+use crate::compute::Lane;
+use crate::cursors::{Cursors, Found};
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
-use crate::page::{AnswerFacts, CacheUse, PageRows, QueryReply};
+use crate::page::{CacheUse, QueryReply};
 use crate::questions::QuestionHandle;
 use crate::token;
 
@@ -68,28 +69,43 @@ impl Engine {
         let moment = self.answers.moment();
         let snapshot = self.store.snapshot();
         let mut replies = Vec::with_capacity(requests.len());
-        for ((request, project), min_lsn) in requests.into_iter().zip(reached) {
-            let reply = match min_lsn {
-                Ok(_) if request.cursor.is_some() => {
-                    let (cursor, binding) = (request.cursor.clone(), binding(&request, &project));
-                    self.continue_cursor(cursor.unwrap_or_default(), binding, request, arrived).await
+        let mut missing: BTreeMap<Lane, Vec<(usize, Arc<Question>)>> = BTreeMap::new();
+        for (index, ((request, project), min_lsn)) in requests.into_iter().zip(reached).enumerate() {
+            let posed = match (min_lsn, request.cursor.clone()) {
+                (Err(error), _) => Err(error),
+                (Ok(_), Some(cursor)) => {
+                    let binding = binding(&request, &project);
+                    replies.push(Some(self.continue_cursor(cursor, binding, request, arrived).await));
+                    continue;
                 }
-                Ok(min_lsn) => {
-                    let asked = (moment, min_lsn, arrived);
-                    match self.pose(request, &project, &snapshot, asked) {
-                        Ok(question) => self.answer_of_snapshot(question).await,
-                        Err(error) => Err(error),
-                    }
-                }
-                Err(error) => Err(error),
+                (Ok(min_lsn), None) => self.pose(request, &project, &snapshot, (moment, min_lsn, arrived)),
             };
-            replies.push(reply);
+            replies.push(match posed {
+                Err(error) => Some(Err(error)),
+                Ok(question) => {
+                    let kept = self.kept_of_snapshot(&question);
+                    if kept.is_none() {
+                        let lane = (question.view.id, project);
+                        missing.entry(lane).or_default().push((index, Arc::new(question)));
+                    }
+                    kept.map(Ok)
+                }
+            });
         }
-        replies
+        for questions in missing.into_values() {
+            let (places, questions): (Vec<usize>, Vec<Arc<Question>>) = questions.into_iter().unzip();
+            let answers = self.compute_many(questions.clone()).await;
+            for ((place, question), answer) in places.into_iter().zip(questions).zip(answers) {
+                self.answers.missed();
+                replies[place] = Some(answer.map(|kept| self.reply_kept(&question, kept)));
+            }
+        }
+        // Every question is answered above or was refused.
+        replies.into_iter().map(|reply| reply.unwrap_or(Err(EngineError::Panicked))).collect()
     }
 
     /// Gives a question its meaning over a snapshot.
-    fn pose(
+    pub(crate) fn pose(
         &self,
         request: QueryRequest,
         project: &ProjectName,
@@ -139,17 +155,17 @@ impl Engine {
         Ok((kept, cache))
     }
 
-    /// The answer of exactly the question's snapshot.
-    async fn answer_of_snapshot(&self, question: Question) -> EngineResult<QueryReply> {
-        let is_shared = self.staleness_us(&question.request).is_some();
-        if let Some(kept) = self.kept(&question, 0).filter(|_| is_shared) {
-            return Ok(self.reply(&question.request, &kept, CacheUse::Hit));
-        }
-        self.answers.missed();
-        let question = Arc::new(question);
-        let kept = Arc::new(self.compute(&question).await?);
-        self.keep(&question, &kept);
-        Ok(self.reply(&question.request, &kept, kept.computed))
+    /// A kept answer that is the one of exactly the question's snapshot.
+    fn kept_of_snapshot(&self, question: &Question) -> Option<QueryReply> {
+        self.staleness_us(&question.request)?;
+        let kept = self.kept(question, 0)?;
+        Some(self.reply(&question.request, &kept, CacheUse::Hit))
+    }
+
+    fn reply_kept(&self, question: &Question, kept: Kept) -> QueryReply {
+        let kept = Arc::new(kept);
+        self.keep(question, &kept);
+        self.reply(&question.request, &kept, kept.computed)
     }
 
     /// How old a shared answer may be; `None` where the caller wants a computation of its own.
@@ -213,40 +229,6 @@ impl Engine {
     fn hit(&self, recorded: &QuestionHandle) {
         self.answers.hit();
         recorded.answered();
-    }
-
-    /// Computes an answer from the question's snapshot.
-    async fn compute(&self, question: &Arc<Question>) -> EngineResult<Kept> {
-        let (engine, asked) = (self.clone(), Arc::clone(question));
-        let task = move |control: Control| engine.compute_now(&asked, &control);
-        let query = &question.subject.query;
-        self.run(&query.project, &query.dataset.name, task).await
-    }
-
-    fn compute_now(&self, question: &Question, control: &Control) -> EngineResult<Kept> {
-        let query = &question.subject.query;
-        let began = Instant::now();
-        let answer = Arc::new(self.executor.execute(query, &question.view, control)?);
-        let recorded = self.questions.computed(query, &answer, began.elapsed());
-        let facts = Arc::new(AnswerFacts::of(&answer));
-        let page = PageRows::of(&answer, query.offset, query.limit);
-        let next = query.offset + page.rows.len() as u64;
-        let (version, as_of) = (question.subject.currency.version(), question.snapshot.as_of());
-        let mut cursor = None;
-        if next < facts.total_rows && !page.rows.is_empty() {
-            let pinned = Pinned { facts: Arc::clone(&facts), query: Arc::clone(query), version, as_of };
-            cursor = Some((self.cursors.pin(answer, pinned)?, next));
-        }
-        Ok(Kept {
-            subject: question.subject.clone(),
-            page: Arc::new(page),
-            facts,
-            as_of,
-            cursor,
-            elapsed: question.arrived.elapsed(),
-            computed: CacheUse::Miss,
-            recorded,
-        })
     }
 
     /// Keeps an answer for those who ask the same. One with a plan is about its own run.

@@ -31,6 +31,9 @@ pub struct EngineConfig {
     /// How old a shared answer may be where the question does not say (100 ms): a wall of screens costs one computation each
     /// time, and nobody sees it.
     pub tick: Duration,
+    /// How long a question may wait for others on the same rows while one is being computed (10 ms): a page's questions arrive
+    /// within that, and nobody notices it beside a computation that takes longer.
+    pub gather: Duration,
     /// Bytes of pinned answers held in memory for cursors (24 MiB); older ones are spilled to disk.
     pub cursor_bytes_max: u64,
     /// Bytes of pinned answers spilled to disk (1 GiB); past it the oldest go before their time.
@@ -64,6 +67,7 @@ impl EngineConfig {
             version_wait: Duration::from_secs(1),
             answers_bytes_max: 12 << 20,
             tick: Duration::from_millis(100),
+            gather: Duration::from_millis(10),
             cursor_bytes_max: 24 << 20,
             cursor_spill_bytes_max: 1 << 30,
             cursor_ttl: Duration::from_secs(90),

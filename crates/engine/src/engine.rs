@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{Dataset, DatasetDefinition};
-use tidewater_query::Executor;
+use tidewater_query::{CacheStats, Executor};
 use tidewater_store::{Clock, DatasetView, Store};
 use tokio::sync::Semaphore;
 
@@ -156,8 +156,8 @@ impl Engine {
         self.answers.stats()
     }
 
-    /// What the cache of grouped data has done.
-    pub fn partial_stats(&self) -> tidewater_query::CacheStats {
+    /// What the cache of partial results has done.
+    pub fn partial_stats(&self) -> CacheStats {
         self.executor.cache_stats()
     }
 

@@ -8,6 +8,7 @@ mod advise;
 mod advisor;
 mod answers;
 mod ask;
+mod compute;
 mod config;
 mod counters;
 mod cursors;

@@ -105,6 +105,14 @@ pub enum CacheUse {
 }
 
 impl CacheUse {
+    /// Of a computation that used partial results.
+    pub(crate) fn of(partials: tidewater_query::CacheUse) -> Self {
+        match partials {
+            tidewater_query::CacheUse::None => CacheUse::Miss,
+            tidewater_query::CacheUse::Part | tidewater_query::CacheUse::All => CacheUse::Partial,
+        }
+    }
+
     /// The value of `X-Cache`.
     pub fn name(self) -> &'static str {
         match self {

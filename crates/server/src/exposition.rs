@@ -173,25 +173,18 @@ fn query(app: &App, out: &mut Text) {
 }
 
 fn caches(app: &App, out: &mut Text) {
-    const ANSWERS: [(&str, &str); 1] = [("cache", "answers")];
-    const PARTIALS: [(&str, &str); 1] = [("cache", "partials")];
     let (answers, partials) = (app.engine.answer_stats(), app.engine.partial_stats());
-    out.family(
-        "cache_hits_total",
-        "counter",
-        "Questions that the answers' cache answered; parts that the partials' cache knew.",
-    );
-    out.sample("", &ANSWERS, answers.hits);
-    out.sample("", &PARTIALS, partials.hits);
-    out.family("cache_misses_total", "counter", "Those it did not.");
-    out.sample("", &ANSWERS, answers.misses);
-    out.sample("", &PARTIALS, partials.misses);
-    out.family("cache_evictions_total", "counter", "Entries pushed out by others.");
-    out.sample("", &ANSWERS, answers.evictions + app.replies.evictions());
-    out.sample("", &PARTIALS, partials.evictions);
-    out.family("cache_bytes", "gauge", "Bytes a cache holds.");
-    out.sample("", &ANSWERS, answers.bytes + app.replies.bytes());
-    out.sample("", &PARTIALS, partials.bytes);
+    let mut both = |name, kind, help, of_answers: u64, of_partials: u64| {
+        out.family(name, kind, help);
+        out.sample("", &[("cache", "answers")], of_answers);
+        out.sample("", &[("cache", "partials")], of_partials);
+    };
+    both("cache_hits_total", "counter", "Look-ups that a cache answered.", answers.hits, partials.hits);
+    both("cache_misses_total", "counter", "Look-ups it did not answer.", answers.misses, partials.misses);
+    let evictions = answers.evictions + app.replies.evictions();
+    both("cache_evictions_total", "counter", "Entries pushed out by others.", evictions, partials.evictions);
+    let bytes = answers.bytes + app.replies.bytes();
+    both("cache_bytes", "gauge", "Bytes a cache holds.", bytes, partials.bytes);
     out.single(
         "single_flight_shared_total",
         "counter",

@@ -80,6 +80,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         version_wait: Duration::from_millis(query.version_wait_ms),
         answers_bytes_max: config.cache.answers_bytes_max / 2,
         tick: Duration::from_millis(config.cache.tick_ms),
+        gather: Duration::from_millis(config.cache.gather_ms),
         cursor_bytes_max: query.cursor_bytes_max,
         cursor_spill_bytes_max: query.cursor_spill_bytes_max,
         cursor_ttl: Duration::from_millis(query.cursor_ttl_ms),

@@ -15,6 +15,9 @@ pub struct CacheConfig {
     /// How old a shared answer may be where the question has no `max_staleness_ms`, in milli-seconds. Default 100.
     /// `TIDEWATER_CACHE__TICK_MS`.
     pub tick_ms: u64,
+    /// How long a question may wait, beside one that is being computed, for others on the same rows, in milli-seconds. Default 10.
+    /// `TIDEWATER_CACHE__GATHER_MS`.
+    pub gather_ms: u64,
     /// Kinds of questions that are recorded for warming and for the advisor, over all projects. Default 1,024 (about 2 MB); 0
     /// records none. `TIDEWATER_CACHE__QUESTIONS_MAX`.
     pub questions_max: usize,
@@ -32,6 +35,7 @@ impl Default for CacheConfig {
             answers_bytes_max: 24 << 20,
             partials_bytes_max: 64 << 20,
             tick_ms: 100,
+            gather_ms: 10,
             questions_max: 1_024,
             questions_save_ms: 30_000,
             warm_questions_max: 32,
