@@ -93,17 +93,17 @@ impl Found {
 }
 
 impl Cursors {
-    /// `seed` makes ids of this process differ from those of earlier ones.
+    /// `seed` is random: it makes ids of this process differ from those of earlier ones, whose tokens clients may still hold.
     pub fn new(
         folder: PathBuf,
         memory_bytes_max: u64,
         spill_bytes_max: u64,
         ttl: Duration,
-        seed: u64,
+        seed: u32,
     ) -> Self {
         let entries = Mutex::new(BTreeMap::new());
         // Ids count up, so the order of ids is the order of age.
-        let next = AtomicU64::new(seed & !0xffff_ffff);
+        let next = AtomicU64::new(u64::from(seed) << 32);
         Cursors { folder, memory_bytes_max, spill_bytes_max, ttl, next, entries, deletes: Mutex::default() }
     }
 

@@ -69,7 +69,7 @@ impl Engine {
         config: EngineConfig,
     ) -> EngineResult<Self> {
         spill::clean(&config.data_dir);
-        let seed = clock.now().0 as u64;
+        let seed = getrandom::u32().map_err(EngineError::Random)?;
         let cursors = Cursors::new(
             config.data_dir.clone(),
             config.cursor_bytes_max,
