@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use hashbrown::HashSet;
+
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::StoreConfig;
@@ -51,6 +53,9 @@ pub struct Shared {
     pub changes: Mutex<()>,
     /// Held by whoever compacts: one at a time, since two would pick the same segments.
     pub maintenance: Mutex<()>,
+    /// Segments whose roll-ups could not be made, since their file is damaged: they are answered from what can be read, and not
+    /// tried again until the next start, so that the others have their turn.
+    pub unbuildable: Mutex<HashSet<SegmentId>>,
     /// Free bytes on the disk, as last looked at.
     pub disk_free_bytes: AtomicU64,
     /// The least dataset id that no dataset ever had; changed under `changes`.
@@ -113,6 +118,7 @@ impl Shared {
             counters: Counters::default(),
             changes: Mutex::new(()),
             maintenance: Mutex::new(()),
+            unbuildable: Mutex::default(),
             disk_free_bytes: AtomicU64::new(u64::MAX),
             next_dataset: AtomicU32::new(next_dataset),
             replay: (AtomicU64::new(0), AtomicU64::new(0)),

@@ -119,10 +119,15 @@ impl Sidecar {
         self.meta.span(project)
     }
 
-    /// What a section holds of a project; `None` for nothing.
+    /// What a section holds of a project; `None` for nothing. Of history that had rows of the project it is never `None`: where
+    /// deletes took them all, that is what is known of them.
     pub fn slice(&self, section: usize, project: &ProjectName) -> StoreResult<Option<SliceInfo>> {
         let Some(footer) = self.footer()? else { return Ok(None) };
-        Ok(footer.slice(section, project).map(|slice| slice.info()))
+        let known = footer.slice(section, project).map(|slice| slice.info());
+        let span = self.meta.span(project).filter(|_| section < self.meta.sections.len());
+        let emptied =
+            |span: ProjectSpan| SliceInfo { rows: 0, min_us: span.min_us, max_us: span.max_us, bytes: 0 };
+        Ok(known.or_else(|| span.map(emptied)))
     }
 
     /// Reads those of a project's rows of a section whose cell begins in a range: the time, and the dimensions and measures at these
@@ -229,3 +234,6 @@ impl Drop for File {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

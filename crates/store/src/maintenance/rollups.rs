@@ -4,7 +4,7 @@
 //! (`sidecar`).
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use hashbrown::HashSet;
 use tidewater_aggregate::derived_for;
@@ -13,7 +13,7 @@ use tidewater_model::schema::Dataset;
 use super::expire::waited_for;
 use super::swap::{Swap, swap};
 use super::{Facts, facts};
-use crate::error::StoreResult;
+use crate::error::{StoreError, StoreResult};
 use crate::segment::{Segment, SegmentId};
 use crate::shared::Shared;
 use crate::sidecar::{Sidecar, SidecarId, SidecarMeta, build_sidecar, merge_history, plan_history_merge};
@@ -21,9 +21,14 @@ use crate::state::DatasetState;
 
 /// The next segment whose sidecar is not what the dataset declares: those retention waits for first, then the newest day, since
 /// that is what is asked most.
-fn next_build<'a>(facts: &'a Facts, waited_for: &[SegmentId]) -> Option<&'a Arc<Segment>> {
+fn next_build<'a>(
+    facts: &'a Facts,
+    waited_for: &[SegmentId],
+    unbuildable: &HashSet<SegmentId>,
+) -> Option<&'a Arc<Segment>> {
     let stale = |segment: &&Arc<Segment>| {
-        segment.derived_for() != facts.derived_for || waited_for.contains(&segment.meta().id)
+        let id = segment.meta().id;
+        (segment.derived_for() != facts.derived_for || waited_for.contains(&id)) && !unbuildable.contains(&id)
     };
     facts.segments.iter().filter(stale).max_by_key(|segment| {
         let meta = segment.meta();
@@ -31,17 +36,26 @@ fn next_build<'a>(facts: &'a Facts, waited_for: &[SegmentId]) -> Option<&'a Arc<
     })
 }
 
+fn unbuildable(shared: &Shared) -> MutexGuard<'_, HashSet<SegmentId>> {
+    // A set of numbers is whole whatever panicked beside it.
+    shared.unbuildable.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Makes one sidecar anew; true when there was one to make.
 pub fn build_once(shared: &Shared, throttle: &dyn Fn() -> ControlFlow<()>) -> StoreResult<bool> {
     for facts in facts(shared) {
-        let Some(segment) = next_build(&facts, &waited_for(shared, &facts)) else { continue };
+        let skipped = unbuildable(shared).clone();
+        let Some(segment) = next_build(&facts, &waited_for(shared, &facts), &skipped) else { continue };
         let sidecar = if facts.derived_for == 0 {
             None
         } else {
             let id = SidecarId(shared.take_segment_id().0);
             let built =
-                build_sidecar(&shared.files, &facts.dataset, segment, &facts.tombstones, id, throttle)?;
-            let Some(meta) = built else { return Ok(false) };
+                build_sidecar(&shared.files, &facts.dataset, segment, &facts.tombstones, id, throttle);
+            if matches!(built, Err(StoreError::Damaged { .. })) {
+                unbuildable(shared).insert(segment.meta().id);
+            }
+            let Some(meta) = built? else { return Ok(false) };
             Some(Sidecar::open(&shared.files, &facts.dataset, meta)?)
         };
         let (old, new) = (vec![segment.meta().id], vec![segment.with_sidecar(sidecar)]);
