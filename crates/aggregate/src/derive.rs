@@ -24,13 +24,11 @@ use crate::section::dimension::ValueKind;
 use crate::section::{EncodedSection, EncodedSlice, SectionHead};
 use crate::state::{Input, StateKind};
 use axis::{Axis, Sorted};
-use give_up::Judge;
+use give_up::{Judge, pays};
 use table::Table;
 
 pub use join::{VisibleSlice, join_sections, join_slices};
 
-/// A section is kept if it takes at most this share of its segment's bytes: one part in ten.
-const BYTES_SHARE: u64 = 10;
 /// Rows that are taken at a time, so that codes stay in a processor's cache.
 const BLOCK_ROWS: usize = 8_192;
 
@@ -48,7 +46,7 @@ pub struct RowsExpected {
 pub struct Derived {
     /// What pays or outlives the rows.
     pub sections: Vec<EncodedSection>,
-    /// Roll-ups and tiers that would take too many bytes, and are not kept.
+    /// Roll-ups and tiers that would take too many bytes or have too many groups, and are not kept.
     pub not_paying: Vec<(String, Tier)>,
 }
 
@@ -144,7 +142,8 @@ impl Derivation {
             let name = &building.head.rollup;
             derived.not_paying.extend(building.not_paying.iter().map(|tier| (name.clone(), *tier)));
             for TierSlices { tier, slices, bytes } in building.tiers {
-                if !tier.outlives_raw && bytes * BYTES_SHARE > raw_bytes {
+                let groups = slices.iter().map(|slice| slice.rows).sum();
+                if !tier.outlives_raw && !pays(groups, bytes, self.rows, raw_bytes) {
                     derived.not_paying.push((name.clone(), tier.tier));
                 } else if !slices.is_empty() {
                     let head = SectionHead { tier: tier.tier, ..building.head.clone() };
@@ -301,7 +300,9 @@ impl Building {
                 return;
             }
             let bytes = finest.bytes + self.judge.estimate(table, project, values, &self.axes);
-            if !self.judge.is_hopeless(bytes, rows, expected) {
+            let of_slices: u64 = finest.slices.iter().map(|slice| slice.rows).sum();
+            let groups = of_slices + table.groups.len() as u64;
+            if !self.judge.is_hopeless(groups, bytes, rows, expected) {
                 return;
             }
             self.not_paying.push(self.tiers.remove(0).tier.tier);

@@ -252,11 +252,11 @@ fn check_same_bytes(one: &EncodedSection, two: &EncodedSection) {
 
 #[test]
 fn giving_up_a_tier_changes_nothing_of_the_coarser_ones() {
-    // Six hours in which hardly a group has a second row.
+    // Six hours with many metrics for each minute, which are too many bytes for so few rows.
     let some_rows = world::some_rows();
     let row = |at: i64| world::Row {
         ts: world::START_US + at * 600_000,
-        user: Some(format!("user-{}", at * 7_919 % 30_011)),
+        user: Some(format!("user-{}", at * 7_919 % 2_003)),
         ..some_rows[at as usize % 70].clone()
     };
     let rows: Vec<world::Row> = (0..36_000).map(row).collect();
@@ -274,6 +274,39 @@ fn giving_up_a_tier_changes_nothing_of_the_coarser_ones() {
     let (all, some) = (by_name(&all), by_name(&some));
     assert_eq!(all.len() - some.len(), given_up.len());
     some.iter().for_each(|(name, section)| check_same_bytes(section, all[name]));
+}
+
+#[test]
+fn large_sets_come_back() {
+    // In two hours: few users, some hundred, and some thousand by kind, so that every form of a set is there.
+    let kinds = [("a", 50), ("b", 1_000), ("c", 9_000)];
+    let row = |at: i64| {
+        let (kind, users) = kinds[(at % 3) as usize];
+        let user = Some(format!("user-{}", at * 7_919 % users));
+        let ts = world::START_US + at * 300_000;
+        world::Row { ts, user, kind: Some(kind.to_owned()), b: Some(true), ..world::some_rows()[1].clone() }
+    };
+    let rows: Vec<world::Row> = (0..24_000).map(row).collect();
+    let derived = derive(&[("p", &rows)], 5_000);
+    let section = by_name(&derived)[&("kinds", Tier::Hour)];
+    let slice = &section.projects[0];
+    let decoded = slice.decode(Tier::Hour, 2).expect("own bytes");
+    let (dataset, all) = (dataset(), batch(&rows));
+    let text = r#"{"state":"distinct","column":"user"}"#;
+    let place = section.head.measures.iter().position(|measure| measure == text).expect("users are counted");
+    let key = MeasureKey::parse(text, &dataset).expect("own text");
+    let values = cells(decoded.dimensions[0].as_ref(), decoded.rows);
+    for (row, value) in values.iter().enumerate() {
+        let start_us = decoded.times.value(row);
+        let is_own = |at: &u32| {
+            let row_of = &rows[*at as usize];
+            format!("{:?}", row_of.kind.as_deref().expect("a kind")) == *value
+                && (start_us..start_us + Tier::Hour.width_us()).contains(&row_of.ts)
+        };
+        let own: Vec<u32> = (0..rows.len() as u32).filter(is_own).collect();
+        let found = merged(&key, &decoded, place, &[row as u32]);
+        check_states(&key, &dataset, &found, &state_of(&key, &all, &own), value);
+    }
 }
 
 #[test]

@@ -1,21 +1,31 @@
-//! When a tier is given up before all rows have come, because its groups are clearly too many.
+//! Whether a section pays, and when a tier is given up before all rows have come, because its groups are clearly too many.
 //!
-//! This only saves work: whether a section is kept is decided by its bytes in the end.
+//! Giving up only saves work: whether a section is kept is decided by what it is in the end.
 
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::Dataset;
 
+use super::RowsExpected;
 use super::axis::{Axis, Sorted};
 use super::table::Table;
-use super::{BYTES_SHARE, RowsExpected};
 use crate::rollup::RollupPlan;
 
-/// The first look at a tier; before it there is little to learn from, and little is spent.
+/// A section is kept if it takes at most this share of its segment's bytes: one part in ten.
+const BYTES_SHARE: u64 = 10;
+/// A section with fewer rows to a group is read no faster than the rows, and costs the most to make.
+const ROWS_PER_GROUP_MIN: u64 = 2;
+/// The first look at a tier; before it there is little to learn from, and little is spent. Of so few rows, groups are never too many.
 const ROWS_MIN: u64 = 32_768;
 /// Whole buckets that must have passed: fewer say little of how many rows share a group.
 const BUCKETS_MIN: usize = 4;
 /// Estimates must be over the share by so much, in percent: a tier that nearly pays is tried to the end.
 const MARGIN_PERCENT: u64 = 125;
+
+/// Whether a section is worth its bytes.
+pub(super) fn pays(groups: u64, bytes: u64, rows: u64, raw_bytes: u64) -> bool {
+    let has_few_groups = rows < ROWS_MIN || groups * ROWS_PER_GROUP_MIN <= rows;
+    has_few_groups && bytes.saturating_mul(BYTES_SHARE) <= raw_bytes
+}
 
 /// Looks at one roll-up's finest tier as rows come.
 pub(super) struct Judge {
@@ -52,13 +62,14 @@ impl Judge {
         bytes * groups / of_groups
     }
 
-    /// Whether the bytes for the rows so far are too many for those rows, or even for all that will come.
-    pub fn is_hopeless(&self, bytes: u64, rows: u64, expected: RowsExpected) -> bool {
+    /// Whether the groups or bytes for the rows so far are too many for those rows, or even for all that will come.
+    pub fn is_hopeless(&self, groups: u64, bytes: u64, rows: u64, expected: RowsExpected) -> bool {
         let allowed = |rows: u64| {
             let raw = u128::from(expected.raw_bytes) * u128::from(rows) / u128::from(expected.rows.max(1));
             raw as u64 / BYTES_SHARE / 100 * MARGIN_PERCENT
         };
-        bytes > allowed(expected.rows.max(rows)) || (self.is_settled_by_order && bytes > allowed(rows))
+        let is_too_much = bytes > allowed(rows) || groups * ROWS_PER_GROUP_MIN > rows;
+        bytes > allowed(expected.rows.max(rows)) || (self.is_settled_by_order && is_too_much)
     }
 
     /// The next project's groups may be of another kind.

@@ -7,7 +7,7 @@ use tidewater_model::state::{Distinct, DistinctParts, FloatSum, Quantiles};
 use super::VERSION;
 use super::bytes::{Reader, damaged, require, write_part};
 use super::floats::{self, Floats};
-use super::packed::{Packed, write_codes, write_counts, write_signed};
+use super::packed::{Packed, write_bytes, write_codes, write_counts, write_signed};
 use super::texts;
 use crate::error::AggregateError;
 use crate::state::{StateKind, States, TextRule, Texts};
@@ -152,8 +152,8 @@ impl Writer<'_> {
 
     fn sets(&mut self, sets: &[Distinct]) {
         let (mut forms, mut lengths) = (Vec::new(), Vec::new());
-        let (mut hashes, mut gaps, mut sparse_ranks, mut dense_ranks) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut hashes, mut gaps, mut sparse_ranks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut dense_ranks: Vec<&[u8]> = Vec::new();
         for group in self.groups {
             let (form, length) = match sets[*group as usize].parts() {
                 DistinctParts::Exact(own) => {
@@ -168,16 +168,17 @@ impl Writer<'_> {
                     (SPARSE, registers.len())
                 }
                 DistinctParts::Dense(ranks) => {
-                    dense_ranks.extend(ranks.iter().map(|rank| u64::from(*rank)));
+                    dense_ranks.push(ranks);
                     (DENSE, 0)
                 }
             };
             forms.push(form);
             lengths.push(length as u64);
         }
-        for numbers in [&forms, &lengths, &hashes, &gaps, &sparse_ranks, &dense_ranks] {
+        for numbers in [&forms, &lengths, &hashes, &gaps, &sparse_ranks] {
             self.part(|out| write_counts(numbers, out));
         }
+        self.part(|out| write_bytes(&dense_ranks, out));
     }
 
     fn sketches(&mut self, sketches: &[Quantiles]) {

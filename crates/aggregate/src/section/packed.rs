@@ -46,6 +46,18 @@ pub(super) fn write_signed(values: &[i64], out: &mut Vec<u8>) {
     write(&values, base as u64, out);
 }
 
+/// Appends numbers below 256, whole blocks of them in each part, without a copy of all as wide numbers.
+pub(super) fn write_bytes(parts: &[&[u8]], out: &mut Vec<u8>) {
+    write_head(parts.iter().map(|part| part.len()).sum(), PLAIN, 1, out);
+    write_count(out, zigzag(0));
+    let mut block = [0; BLOCK];
+    for bytes in parts.iter().flat_map(|part| part.as_chunks::<BLOCK>().0) {
+        let low = bytes.iter().fold(u8::MAX, |low, byte| low.min(*byte));
+        block.iter_mut().zip(bytes).for_each(|(number, byte)| *number = u64::from(byte - low));
+        write_block(&block, u64::from(low), out);
+    }
+}
+
 /// Appends codes below `modulus`, as steps or as they are, whichever is shorter.
 pub(super) fn write_codes(codes: &[u32], modulus: u32, out: &mut Vec<u8>) {
     let start = out.len();
