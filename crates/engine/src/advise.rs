@@ -17,6 +17,7 @@ use crate::advisor::{self, Advice, Need, QuestionFacts, Suggestion};
 use crate::engine::Engine;
 use crate::error::EngineResult;
 use crate::questions::QuestionRecord;
+use crate::rollups::RollupState;
 use sample::Sampler;
 
 /// Advice with what it is based on.
@@ -34,6 +35,8 @@ pub struct Advised {
     pub raw_bytes: u64,
     /// Whose rows the estimates were made from.
     pub sampled_project: Option<ProjectName>,
+    /// Declared tiers that no segment keeps, by roll-up: they would take too large a part of its bytes.
+    pub tiers_not_paying: Vec<(Arc<str>, &'static str)>,
 }
 
 impl Advised {
@@ -79,6 +82,9 @@ impl Engine {
         let (questions, facts) = self.facts(named.collect(), &view);
         let sampled = sampled_project(&questions, &facts);
         let uses = self.questions.uses(&dataset.name);
+        let tiers = self.rollup_tiers(Some(&dataset.name))?.into_iter();
+        let unpaid = tiers.filter(|tier| tier.state == RollupState::NotPaying);
+        let tiers_not_paying = unpaid.map(|tier| (tier.status.rollup, tier.status.tier)).collect();
         let engine = self.clone();
         let task = move |control: Control| {
             let mut raw = sample::raw_facts(&view);
@@ -95,6 +101,7 @@ impl Engine {
                 raw_rows: raw.rows,
                 raw_bytes: raw.bytes,
                 sampled_project: sampled,
+                tiers_not_paying,
             })
         };
         let shown = project.cloned().unwrap_or_else(crate::default_project);

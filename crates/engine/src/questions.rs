@@ -216,7 +216,8 @@ impl Engine {
 /// What an answer says of its making.
 fn cost(answer: &Answer, elapsed: Duration) -> Cost {
     let source = answer.source();
-    let is_raw = source.split(" + ").any(|part| part == "raw");
+    // Partials that were kept name their sources too, but cost nothing now.
+    let is_raw = answer.rows_scanned() > 0 && source.split(" + ").any(|part| part == "raw");
     Cost {
         elapsed,
         raw: if is_raw { elapsed } else { Duration::ZERO },

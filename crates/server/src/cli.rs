@@ -10,6 +10,7 @@ mod demo;
 mod import;
 mod keys;
 mod query;
+mod rollups;
 mod table;
 
 use clap::Subcommand;
@@ -23,6 +24,7 @@ pub enum Command {
     Datasets(datasets::Arguments),
     Keys(keys::Arguments),
     Advise(advise::Arguments),
+    Rollups(rollups::Arguments),
     Verify(backup::VerifyArguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
@@ -52,6 +54,7 @@ impl Command {
             Command::Datasets(arguments) => datasets::run(&arguments),
             Command::Keys(arguments) => keys::run(&arguments),
             Command::Advise(arguments) => advise::run(&arguments),
+            Command::Rollups(arguments) => rollups::run(&arguments),
             Command::Verify(arguments) => backup::verify(&arguments),
             Command::Backup(arguments) => backup::backup(&arguments),
             Command::Restore(arguments) => backup::restore(&arguments),

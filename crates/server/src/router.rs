@@ -18,7 +18,7 @@ use crate::observe::{observe, panicked};
 use crate::openapi;
 use crate::problem::Problem;
 use crate::replies::Replies;
-use crate::routes::{admin, advisor, datasets, health, ingest, keys, page, query, rows};
+use crate::routes::{admin, advisor, datasets, health, ingest, keys, page, query, rollups, rows};
 
 /// Every route with its state.
 pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Error> {
@@ -44,6 +44,7 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
         .routes(routes!(admin::backup)) //                   POST   /api/v1/backup
         .routes(routes!(admin::verify)) //                   GET    /api/v1/verify
         .routes(routes!(admin::status)) //                   GET    /api/v1/status
+        .routes(routes!(rollups::rollups)) //                GET    /api/v1/rollups
         .routes(routes!(advisor::advisor)) //                GET    /api/v1/advisor
         .routes(routes!(health::metrics)) //                 GET    /metrics
         .routes(routes!(openapi::serve)) //                  GET    /api/v1/openapi.json

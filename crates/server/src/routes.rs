@@ -8,4 +8,5 @@ pub mod ingest;
 pub mod keys;
 pub mod page;
 pub mod query;
+pub mod rollups;
 pub mod rows;

@@ -137,6 +137,13 @@ fn remarks(dataset: &Value) -> String {
             since.unwrap_or("?")
         );
     }
+    for tier in list(&dataset["tiers_not_paying"]) {
+        out += &format!(
+            "\n  tier {} of roll-up '{}' is not stored: it would be nearly as large as the raw rows\n",
+            tier["tier"].as_str().unwrap_or("?"),
+            tier["rollup"].as_str().unwrap_or("?")
+        );
+    }
     for unserved in list(&dataset["unserved"]) {
         let why = match unserved["reason"].as_str() {
             Some("exact") => "ask for exact distinct counts or percentiles",
@@ -179,6 +186,7 @@ mod tests {
         let dataset = json!({"dataset": "edits", "recorded_since": "2026-01-01T00:00:00Z", "questions": 3, "raw_ms": 2000.0,
             "covered_raw_ms": 0.0, "suggestions": [suggestion], "not_paying": [],
             "unused": [{"rollup": "old", "since": "2026-01-02T00:00:00Z"}],
+            "tiers_not_paying": [{"rollup": "fine", "tier": "1m"}],
             "unserved": [{"reason": "exact", "questions": 1, "raw_ms": 20.0}]});
         let expected = "edits: 3 recorded questions spent 2.0 s on raw rows since 2026-01-01T00:00:00Z\n\
             \n  declare 'channel': serves 2 questions, asked 9 times, 75 % of the time on raw rows\n    \
@@ -187,6 +195,7 @@ mod tests {
             \n  tidewater datasets define edits '{\"rollups\":[{\"name\":\"channel\",\"dimensions\":[\"channel\"],\
             \"metrics\":[\"it'\\''s\"],\"tiers\":[\"1h\"]}]}'\n\
             \n  roll-up 'old' took part in no answer since 2026-01-02T00:00:00Z\n\
+            \n  tier 1m of roll-up 'fine' is not stored: it would be nearly as large as the raw rows\n\
             \n  no roll-up can serve 1 questions (20 ms): they ask for exact distinct counts or percentiles\n";
         assert_eq!(advice(&dataset), expected);
     }

@@ -374,6 +374,8 @@ pub struct Advice {
     /// Would serve questions, but be nearly as large as the raw rows.
     not_paying: Vec<AdvisedRollup>,
     unused: Vec<UnusedRollup>,
+    /// Declared tiers that no segment keeps, since they would take too large a part of its bytes.
+    tiers_not_paying: Vec<UnpaidTier>,
     unserved: Vec<UnservedQuestions>,
 }
 
@@ -438,6 +440,13 @@ pub struct UnusedRollup {
     since: String,
 }
 
+/// A declared tier that is not stored.
+#[derive(ToSchema)]
+pub struct UnpaidTier {
+    rollup: String,
+    tier: String,
+}
+
 /// Questions that no roll-up can serve.
 #[derive(ToSchema)]
 pub struct UnservedQuestions {
@@ -445,6 +454,33 @@ pub struct UnservedQuestions {
     reason: String,
     questions: u64,
     raw_ms: f64,
+}
+
+/// Every tier of every declared roll-up.
+#[derive(ToSchema)]
+pub struct RollupList {
+    rollups: Vec<RollupTier>,
+}
+
+/// How far a roll-up is built at one tier, and what it takes.
+#[derive(ToSchema)]
+pub struct RollupTier {
+    dataset: String,
+    rollup: String,
+    tier: String,
+    /// `building`, `stored`, `partly` (where it pays) or `not_paying`.
+    state: String,
+    segments_built: u64,
+    segments_total: u64,
+    /// Segments that do not keep it, since it would take too large a part of their bytes.
+    segments_not_paying: u64,
+    rows: u64,
+    bytes: u64,
+    /// Of all segments of the dataset.
+    raw_bytes: u64,
+    raw_share: Option<f64>,
+    watched_since: Option<String>,
+    last_used: Option<String>,
 }
 
 /// A finished backup.

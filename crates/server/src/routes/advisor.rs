@@ -43,6 +43,8 @@ fn to_json(advised: &Advised) -> Result<Value, Problem> {
     let unserved = advice.unserved.iter().map(|(reason, questions, raw_us)| {
         json!({"reason": reason.name(), "questions": questions, "raw_ms": ms(*raw_us)})
     });
+    let unpaid =
+        advised.tiers_not_paying.iter().map(|(rollup, tier)| json!({"rollup": &**rollup, "tier": tier}));
     let unused = advice
         .unused
         .iter()
@@ -58,6 +60,7 @@ fn to_json(advised: &Advised) -> Result<Value, Problem> {
         "suggestions": list(&advice.suggestions)?,
         "not_paying": list(&advice.not_paying)?,
         "unused": unused.collect::<Vec<_>>(),
+        "tiers_not_paying": unpaid.collect::<Vec<_>>(),
         "unserved": unserved.collect::<Vec<_>>(),
     }))
 }

@@ -85,3 +85,57 @@ fn questions_are_shown_to_administrators_of_their_project_only() {
     ask(&other, "/api/v1/advisor?project=default").problem(403, "wrong_project");
     server.get("/api/v1/advisor?dataset=edist").problem(404, "unknown_dataset");
 }
+
+#[test]
+fn declared_roll_ups_are_shown_while_they_are_built_and_after() {
+    let server = asked_server(&[
+        ("TIDEWATER_STORE__FLUSH_INTERVAL_MS", "50"),
+        ("TIDEWATER_STORE__MAINTENANCE_INTERVAL_MS", "50"),
+    ]);
+    assert_eq!(server.get("/api/v1/rollups").expect(200).json(), json!({"rollups": []}));
+    server.wait_until("the rows are in files", || server.metric("tidewater_memtable_rows") == Some(0.0));
+    let rollups = json!([{"name": "channels", "dimensions": ["channel"], "metrics": ["edits", "added"], "tiers": ["1h", "1d"]},
+        {"name": "events", "dimensions": ["event_id"], "tiers": ["1m"]}]);
+    server.put("/api/v1/datasets/edits", &json!({ "rollups": rollups })).expect(200);
+    let tiers = || server.get("/api/v1/rollups?dataset=edits").expect(200).json()["rollups"].clone();
+    let is_built = |tier: &Value| {
+        tier["segments_total"].as_u64() > Some(0) && tier["segments_built"] == tier["segments_total"]
+    };
+    server.wait_until("they are built for the rows there are", || {
+        tiers().as_array().is_some_and(|tiers| tiers.len() == 3 && tiers.iter().all(is_built))
+    });
+    let tiers = tiers();
+    let state = |index: usize| {
+        (tiers[index]["rollup"].as_str(), tiers[index]["tier"].as_str(), tiers[index]["state"].as_str())
+    };
+    assert_eq!(state(1), (Some("channels"), Some("1d"), Some("stored")), "{tiers:#}");
+    // 6,000 minutes of 3 channels lie in 5 days.
+    assert_eq!(tiers[1]["rows"], 15);
+    assert_eq!(state(2), (Some("events"), Some("1m"), Some("not_paying")), "one row a group: {tiers:#}");
+    assert_eq!(tiers[1]["last_used"], Value::Null);
+    let question = json!({"dataset": "edits", "metrics": ["edits"], "dimensions": ["time:day", "channel"], "date_range": "all"});
+    assert_eq!(server.query(&question)["meta"]["source"], "rollup:channels/1d");
+    let used = server.get("/api/v1/rollups?dataset=edits").expect(200).json();
+    assert!(used["rollups"][1]["last_used"].is_string(), "{used:#}");
+    let advice = advice(&server);
+    assert_eq!(advice["unused"][0]["rollup"], "events", "{advice:#}");
+    assert_eq!(advice["tiers_not_paying"], json!([{"rollup": "events", "tier": "1m"}]));
+    let bound = server.create_key(Some("default"), &["admin"]);
+    server.request("GET", "/api/v1/rollups").key(Some(&bound)).send().problem(403, "wrong_project");
+    server.get("/api/v1/rollups?dataset=edist").problem(404, "unknown_dataset");
+}
+
+#[test]
+fn answers_from_the_cache_count_as_asked() {
+    let server = Server::start_with(&[("TIDEWATER_CACHE__TICK_MS", "600000")]);
+    server.put("/api/v1/datasets/edits", &edits()).expect(201);
+    server.ingest("edits", &edit_rows(6_000));
+    let mut question = by_channel();
+    question.as_object_mut().expect("an object").remove("max_staleness_ms");
+    for _ in 0..4 {
+        server.query(&question);
+    }
+    assert_eq!(advice(&server)["suggestions"][0]["serves"]["asked"], 4);
+    let server = server.restart();
+    assert_eq!(advice(&server)["suggestions"][0]["serves"]["asked"], 4);
+}

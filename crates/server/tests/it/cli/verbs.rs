@@ -115,6 +115,7 @@ fn every_verb_has_help_with_examples_and_shells_complete_it() {
         "datasets",
         "keys",
         "advise",
+        "rollups",
         "verify",
         "backup",
         "restore",
@@ -133,4 +134,24 @@ fn every_verb_has_help_with_examples_and_shells_complete_it() {
     for shell in ["zsh", "fish", "powershell", "elvish"] {
         assert!(run(&["completions", shell]).contains("restore"), "{shell}");
     }
+}
+
+#[test]
+fn advice_and_roll_ups_are_shown() {
+    let server = server_with_edits(3_000);
+    assert!(printed(verb(&server, &["advise"])).starts_with("edits: no questions are recorded yet"));
+    assert!(printed(verb(&server, &["rollups"])).contains("tidewater advise"));
+    let question = json!({"dataset": "edits", "metrics": ["added"], "dimensions": ["time:day", "channel"], "date_range": "all"});
+    server.query(&question);
+    let advice = printed(verb(&server, &["advise", "--dataset", "edits"]));
+    let command =
+        advice.lines().find_map(|line| line.trim().strip_prefix("tidewater datasets define edits '"));
+    let definition = command.and_then(|rest| rest.strip_suffix('\'')).expect("a command to paste");
+    printed(verb(&server, &["datasets", "define", "edits", definition]));
+    let json: Value = serde_json::from_str(&printed(verb(&server, &["advise", "--json"]))).expect("JSON");
+    assert_eq!(json["datasets"][0]["suggestions"], json!([]), "{json:#}");
+    let rollups = printed(verb(&server, &["rollups"]));
+    assert!(rollups.lines().any(|line| line.starts_with("edits    channel  1d ")), "{rollups}");
+    let json: Value = serde_json::from_str(&printed(verb(&server, &["rollups", "--json"]))).expect("JSON");
+    assert_eq!(json["rollups"][0]["rollup"], "channel");
 }
