@@ -180,6 +180,10 @@ fn what_does_not_pay_is_said_and_not_suggested() {
     );
     assert!(advice.suggestions.is_empty());
     assert!(advice.not_paying[0].tiers.iter().all(|tier| !tier.pays && tier.rows == RAW.rows));
+    let few_bytes = json!({"dimensions": ["time:minute", "user"]});
+    let advice = ask(&json!([]), &Uses::new(), &[(few_bytes, 100)]);
+    let tier = advice.not_paying[0].tiers[0];
+    assert!(tier.bytes < RAW.bytes / 10 && !tier.pays, "as many groups as rows: {tier:?}");
 }
 
 #[test]
