@@ -290,6 +290,10 @@ impl Engine {
         .map_err(|_| EngineError::Panicked)?;
         let page = page?;
         let Found { pinned, .. } = found;
+        let page = match page {
+            Some(page) => page,
+            None => self.page_again(id, &pinned, offset, limit).await?,
+        };
         let next = offset + page.rows.len() as u64;
         let next_cursor = (next < pinned.facts.total_rows && !page.rows.is_empty())
             .then(|| Cursors::token(id, next, binding));

@@ -165,7 +165,9 @@ impl Engine {
         let computed = CacheUse::of(answer.cache_use());
         let mut cursor = None;
         if next < facts.total_rows && !page.rows.is_empty() {
-            let pinned = Pinned { facts: Arc::clone(&facts), query: Arc::clone(query), version, as_of };
+            let is_repeatable = self.is_repeatable(query, &question.view);
+            let (facts, query) = (Arc::clone(&facts), Arc::clone(query));
+            let pinned = Pinned { facts, query, version, as_of, is_repeatable };
             cursor = Some((self.cursors.pin(answer, pinned)?, next));
         }
         Ok(Kept {

@@ -1,8 +1,9 @@
 //! Cursors of questions: an answer with more rows than its page is pinned, so that later pages continue the same answer
 //! whatever arrives meanwhile.
 //!
-//! Pinned answers live in memory within a budget; past it the oldest move to a file without a name (`spill`), past that
-//! file's budget new cursors are refused. Not here: cursors of raw rows, which need no memory (`rows`).
+//! Pinned answers live in memory within a budget. Past it the oldest are let go where they can be computed again from the rows up to
+//! their version, which few are ever asked for; the others move to a file without a name (`spill`), and past that file's budget
+//! new cursors are refused. Not here: computing again (`ask`), cursors of raw rows, which need no memory (`rows`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,13 +34,20 @@ pub(crate) struct Pinned {
     pub query: Arc<Query>,
     pub version: Version,
     pub as_of: Timestamp,
+    /// The rows it was made of stay for longer than it is kept, so it can be made again.
+    pub is_repeatable: bool,
 }
 
 #[derive(Clone)]
 enum Rows {
     Memory(Arc<Answer>),
     Spilled(Arc<SpilledRows>),
+    /// To be computed again.
+    LetGo,
 }
+
+/// What an answer that was let go still takes: its question and totals.
+const LET_GO_BYTES: u64 = 4 << 10;
 
 struct Entry {
     pinned: Pinned,
@@ -84,10 +92,12 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub fn page(&self, offset: u64, limit: u32) -> EngineResult<PageRows> {
+    /// A page; `None` where the answer has to be computed again first.
+    pub fn page(&self, offset: u64, limit: u32) -> EngineResult<Option<PageRows>> {
         match &self.rows {
-            Rows::Memory(answer) => Ok(PageRows::of(answer, offset, limit)),
-            Rows::Spilled(rows) => rows.page(offset, limit),
+            Rows::Memory(answer) => Ok(Some(PageRows::of(answer, offset, limit))),
+            Rows::Spilled(rows) => rows.page(offset, limit).map(Some),
+            Rows::LetGo => Ok(None),
         }
     }
 }
@@ -130,6 +140,15 @@ impl Cursors {
         }
         self.make_room()?;
         Ok(id)
+    }
+
+    /// Takes an answer back that was let go.
+    pub fn put_back(&self, id: u64, answer: &Arc<Answer>) -> EngineResult<()> {
+        if let Some(entry) = self.lock().get_mut(&id) {
+            entry.bytes = answer.memory_bytes() as u64;
+            entry.rows = Rows::Memory(Arc::clone(answer));
+        }
+        self.make_room()
     }
 
     /// The token that continues answer `id` at `offset`.
@@ -197,7 +216,7 @@ impl Cursors {
         entries.retain(|_, entry| entry.last_used.elapsed() < ttl);
     }
 
-    /// Spills the oldest answers until the rest fits.
+    /// Lets the oldest answers go, or spills them, until the rest fits.
     fn make_room(&self) -> EngineResult<()> {
         while let Some((id, answer)) = self.choose() {
             let spilled = SpilledRows::write(&self.folder, &answer);
@@ -220,17 +239,25 @@ impl Cursors {
 
     fn choose(&self) -> Option<(u64, Arc<Answer>)> {
         let mut entries = self.lock();
-        let staying: u64 = memory(&entries).filter(|entry| !entry.is_spilling).map(|entry| entry.bytes).sum();
-        if staying <= self.memory_bytes_max {
-            return None;
-        }
-        entries.iter_mut().filter(|(_, entry)| !entry.is_spilling).find_map(|(id, entry)| match &entry.rows {
-            Rows::Memory(answer) => {
-                entry.is_spilling = true;
-                Some((*id, Arc::clone(answer)))
+        let staying = memory(&entries).filter(|entry| !entry.is_spilling);
+        let mut staying: u64 = staying.map(|entry| entry.bytes).sum();
+        for (id, entry) in entries.iter_mut().filter(|(_, entry)| !entry.is_spilling) {
+            if staying <= self.memory_bytes_max {
+                break;
             }
-            Rows::Spilled(_) => None,
-        })
+            match &entry.rows {
+                Rows::Memory(_) if entry.pinned.is_repeatable => {
+                    staying -= entry.bytes;
+                    (entry.rows, entry.bytes) = (Rows::LetGo, LET_GO_BYTES);
+                }
+                Rows::Memory(answer) => {
+                    entry.is_spilling = true;
+                    return Some((*id, Arc::clone(answer)));
+                }
+                Rows::Spilled(_) | Rows::LetGo => {}
+            }
+        }
+        None
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Entry>> {
@@ -243,6 +270,7 @@ fn memory(entries: &BTreeMap<u64, Entry>) -> impl Iterator<Item = &Entry> {
 }
 
 fn used(entries: &BTreeMap<u64, Entry>, on_disk: bool) -> u64 {
+    // An answer that was let go takes memory too, if little.
     let counted = entries.values().filter(|entry| matches!(entry.rows, Rows::Spilled(_)) == on_disk);
     counted.map(|entry| entry.bytes).sum()
 }

@@ -23,6 +23,7 @@ mod page;
 mod questions;
 mod ready;
 mod rejects;
+mod repeat;
 mod rollups;
 mod rows;
 mod running;

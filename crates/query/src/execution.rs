@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tidewater_model::query::Query;
 use tidewater_model::time::{ResolvedRange, Timestamp};
-use tidewater_store::DatasetView;
+use tidewater_store::{DatasetView, Lsn};
 
 use crate::aggregation::{Aggregation, Joined};
 use crate::answer::{Answer, Explain};
@@ -35,6 +35,9 @@ pub(crate) struct Execution<'a> {
     pub schemas: &'a Schemas,
     pub view: &'a DatasetView,
     pub control: &'a Control,
+    /// The last record whose rows count; `None` for all. With it only rows as they were sent are read, because nothing else tells
+    /// their records apart.
+    pub until: Option<Lsn>,
 }
 
 /// A question that is about to be aggregated.
@@ -78,7 +81,7 @@ impl Execution<'_> {
     }
 
     fn ask<'a>(&self, query: &'a Query) -> Result<Asked<'a>, ExecuteError> {
-        let plan = Arc::new(Plan::new(query, self.view.id)?);
+        let plan = Arc::new(Plan { until: self.until, ..Plan::new(query, self.view.id)? });
         let is_exact = query.exact && plan.has_estimates();
         let (frame, covered_from) = self.frame(query, &plan, &query.range, is_exact)?;
         let compared = match &query.compare {
@@ -117,7 +120,7 @@ impl Execution<'_> {
     }
 
     fn sources(&self, frame: &Frame, is_exact: bool) -> Sources<'_> {
-        Sources::new(self.view, self.schemas, frame, is_exact)
+        Sources::new(self.view, self.schemas, frame, is_exact || self.until.is_some())
     }
 
     /// Fails as a whole where reading does; an answer fails alone where only its own groups are too many.
@@ -141,7 +144,7 @@ impl Execution<'_> {
 
     fn aggregate(&self, passes: &Passes, start: Instant) -> Result<(Vec<Joined>, Cost), ExecuteError> {
         let aggregation = |pass: &Pass| {
-            let cache = (!pass.is_exact).then_some(self.cache);
+            let cache = (!pass.is_exact && self.until.is_none()).then_some(self.cache);
             Aggregation::new(&pass.frame, self.view, &pass.budget, cache)
         };
         let mut aggregations: Vec<Aggregation<'_>> = passes.list.iter().map(aggregation).collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidewater_model::query::Query;
-use tidewater_store::DatasetView;
+use tidewater_store::{DatasetView, Lsn};
 
 use crate::answer::Answer;
 use crate::budget::{Budget, QueryBudget};
@@ -92,7 +92,29 @@ impl Executor {
         view: &DatasetView,
         control: &Control,
     ) -> Vec<Result<Answer, ExecuteError>> {
-        let execution = Execution {
+        self.execution(view, control, None).run(queries)
+    }
+
+    /// Answers a question from the rows that came up to a record, as they were sent and without any cache. The caller knows that none
+    /// of them has gone since.
+    pub fn execute_as_of(
+        &self,
+        query: &Query,
+        view: &DatasetView,
+        until: Lsn,
+        control: &Control,
+    ) -> Result<Answer, ExecuteError> {
+        let mut answers = self.execution(view, control, Some(until)).run(std::slice::from_ref(query));
+        answers.pop().expect("one question has one answer")
+    }
+
+    fn execution<'a>(
+        &'a self,
+        view: &'a DatasetView,
+        control: &'a Control,
+        until: Option<Lsn>,
+    ) -> Execution<'a> {
+        Execution {
             pool: &self.pool,
             budget: &self.budget,
             query_memory_bytes_max: self.config.query_memory_bytes_max,
@@ -100,8 +122,8 @@ impl Executor {
             schemas: &self.schemas,
             view,
             control,
-        };
-        execution.run(queries)
+            until,
+        }
     }
 
     /// How the partial cache does.

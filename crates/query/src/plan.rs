@@ -12,7 +12,7 @@ use tidewater_model::names::ProjectName;
 use tidewater_model::query::{Dimension, Query};
 use tidewater_model::schema::{ColumnId, ColumnRef, ColumnType, DatasetId};
 use tidewater_model::time::BucketGrid;
-use tidewater_store::ScanRequest;
+use tidewater_store::{Lsn, ScanRequest};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::ExecuteError;
@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub time_slot: Option<usize>,
     pub totals: Totals,
     pub shape: Shape,
+    /// The last record whose rows count; `None` for all.
+    pub until: Option<Lsn>,
 }
 
 /// Equal for plans that make equal partials of equal rows: a hash of 128 bits over all that decides them.
@@ -122,6 +124,7 @@ impl Plan {
             time_slot,
             totals,
             shape: Shape(0),
+            until: None,
         };
         plan.shape = plan.hash_shape(query, dataset);
         Ok(plan)
@@ -170,7 +173,7 @@ impl Plan {
             from_us,
             to_us,
             after: None,
-            until: None,
+            until: self.until,
             columns: self.columns.clone(),
             identity: false,
             hint: self.hint.clone(),

@@ -134,21 +134,32 @@ impl<'a> Sources<'a> {
     /// The start of the part of the range that is answered: the range's own unless a part is to be cut off.
     pub fn cover(&self, may_cut: bool) -> Result<i64, ExecuteError> {
         let (from_us, to_us) = (self.question.from_us, self.question.to_us);
-        // Younger rows are all there.
-        if from_us >= self.ages.raw_us || from_us >= to_us {
+        if from_us >= to_us || self.is_all_raw(from_us) {
             return Ok(from_us);
         }
+        let lost_until_us = self.view.lost_until_us;
         let mut units = Vec::new();
         for index in 0..self.view.units.len() {
             units.extend(self.facts(index)?.map(|(facts, _)| facts));
         }
         let declared = SectionSchema::declared(&self.view.dataset);
         let first_row_us = self.view.time_span(&self.plan.project).map(|(first, _)| first.0);
-        let coverage = Coverage { declared: &declared, ages: self.ages, first_row_us, lost_until_us: None };
+        let coverage = Coverage { declared: &declared, ages: self.ages, first_row_us, lost_until_us };
         match RangePlan::new(&self.question, &units, &coverage, may_cut) {
             Ok(plan) => Ok(plan.from_us),
             Err(missing) => Err(ExecuteError::RangeNotCovered { from: Timestamp(missing.from_us) }),
         }
+    }
+
+    /// Whether every row from an instant on is there as it was sent. Young rows are, but for those that had expired under a shorter
+    /// retention than today's.
+    fn is_all_raw(&self, from_us: i64) -> bool {
+        let is_old = |last_us: i64| last_us < from_us;
+        let history = self.view.units.iter().filter(|unit| matches!(unit, Unit::History(_)));
+        let mut spans = history.filter_map(|unit| unit.span(&self.plan.project));
+        from_us >= self.ages.raw_us
+            && self.view.lost_until_us.is_none_or(is_old)
+            && spans.all(|span| is_old(span.max_us))
     }
 
     /// The parts of a piece, and what reading them is expected to cost in nano-seconds of one core.

@@ -176,3 +176,9 @@ fn torture(before: &Value, after: &Value) {
 fn rollups_survive_kills_while_they_are_derived_merged_and_built() {
     torture(&definition(&json!({})), &widened(&json!({})));
 }
+
+#[test]
+fn rollups_outlive_their_raw_rows_through_kills() {
+    let retention = json!({"raw": "2d", "1h": "30d", "1d": "60d"});
+    torture(&widened(&retention), &widened(&retention));
+}
