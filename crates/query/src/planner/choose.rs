@@ -19,8 +19,9 @@ pub(super) struct Asked {
     pub hi: i64,
     /// The unit's span `[lo, hi)`.
     pub span: (i64, i64),
-    /// The first instant whose raw rows may be read; `i64::MAX` for none.
-    pub raw_lo: i64,
+    /// Raw rows are there. Whether a range that reaches behind their retention is answered at all is decided by age before
+    /// (`coverage`); then rows that came late, or whose sections are not built yet, are read as they are.
+    pub has_raw: bool,
 }
 
 impl Asked {
@@ -123,8 +124,8 @@ fn partition(asked: Asked, candidates: &[&Candidate]) -> Result<Vec<Part>, Gap> 
         }
         left = still_left;
     }
-    let missing = left.iter().filter(|(lo, _)| *lo < asked.raw_lo).map(|(_, hi)| (*hi).min(asked.raw_lo));
-    if let Some(until_us) = missing.max() {
+    let missing = left.iter().map(|(_, hi)| *hi).max();
+    if let Some(until_us) = missing.filter(|_| !asked.has_raw) {
         return Err(Gap { until_us });
     }
     parts.extend(left.into_iter().map(|(lo, hi)| Part { lo, hi, source: Source::Raw }));

@@ -217,13 +217,17 @@ impl Case {
     }
 
     fn is_answerable(&self, wanted: &Wanted, at: i64) -> bool {
-        let by_raw = self.unit.raw.is_some() && at >= self.ages.raw_us;
-        by_raw
-            || self
-                .unit
-                .sections
-                .iter()
-                .any(|section| self.is_held(&section.schema, wanted) && self.is_usable(&section.schema, at))
+        self.unit.raw.is_some() || self.is_in_section(wanted, at)
+    }
+
+    /// The same by age alone.
+    fn is_kept(&self, wanted: &Wanted, at: i64) -> bool {
+        at >= self.ages.raw_us || self.is_in_section(wanted, at)
+    }
+
+    fn is_in_section(&self, wanted: &Wanted, at: i64) -> bool {
+        let mut sections = self.unit.sections.iter();
+        sections.any(|section| self.is_held(&section.schema, wanted) && self.is_usable(&section.schema, at))
     }
 
     /// Instants of the unit: spread over it, and on both sides of every border that could matter.
@@ -288,7 +292,7 @@ impl Case {
         let held = piece.measures.iter().find(|held| held.measure == measure).expect("it is there");
         match piece.source {
             Source::Raw => {
-                assert!(at >= self.ages.raw_us && self.unit.raw.is_some());
+                assert!(self.unit.raw.is_some());
                 assert_eq!(held.filtered, !wanted.key.filter.is_all());
             }
             Source::Section(index) => {
@@ -339,14 +343,19 @@ proptest! {
         let earliest = coverage.earliest_us(&case.question);
         if earliest > case.question.from_us {
             let before = earliest.min(end) - 1;
-            let is_missing = |wanted: &Wanted| !case.is_answerable(wanted, before);
+            let is_missing = |wanted: &Wanted| !case.is_kept(wanted, before);
             prop_assert!(case.question.measures.iter().any(is_missing), "refused for nothing");
         }
         for from_us in [earliest, coverage.remedy_us(&case.question, earliest)] {
             prop_assert!(from_us >= case.question.from_us);
             if from_us < end {
                 case.question.from_us = from_us;
-                prop_assert!(Planner::new(&case.question, ages).plan(&case.unit).is_ok());
+                // Raw rows that have expired are gone, those after them are there.
+                let mut history = case.unit.clone();
+                (history.raw, history.max_us) = (None, history.max_us.min(ages.raw_us.saturating_sub(1)));
+                for unit in [&case.unit, &history].into_iter().filter(|unit| unit.min_us <= unit.max_us) {
+                    prop_assert!(Planner::new(&case.question, ages).plan(unit).is_ok());
+                }
             }
         }
     }

@@ -53,8 +53,7 @@ impl<'a> Planner<'a> {
         if lo >= hi {
             return Ok(UnitPlan { least_us: unit.min_us, ..UnitPlan::default() });
         }
-        let raw_lo = unit.raw.map_or(i64::MAX, |_| self.ages.raw_us);
-        let asked = Asked { lo, hi, span, raw_lo };
+        let asked = Asked { lo, hi, span, has_raw: unit.raw.is_some() };
         let offers = self.offers(unit, asked);
         let sets = self.sets(unit, asked, &offers)?;
         Ok(self.finish(unit, asked, &offers, sets))
