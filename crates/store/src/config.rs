@@ -12,9 +12,8 @@ const HOUR_US: i64 = 3_600_000_000;
 pub struct StoreConfig {
     /// The data folder. Made when it is not there.
     pub data_dir: PathBuf,
-    /// Bytes of rows in memory that start a flush. Default 48 MiB: this memtable, the one being
-    /// flushed and the flush's sorted copy of it fit the memory target, and a flush yields segments of a few hundred
-    /// thousand rows. With 64 MiB ten million rows with ids peaked 2 MiB above 512.
+    /// Bytes of rows in memory that start a flush. Default 32 MiB: this memtable, the one being flushed, the flush's sorted copy of it
+    /// and the groups of its roll-ups fit the memory target, and a flush yields segments of a few hundred thousand rows.
     pub memtable_bytes_max: u64,
     /// Milli-seconds without a write after which rows in memory are flushed. Default 30,000: long enough that a trickle does
     /// not become thousands of files, short enough that an idle store has nothing to replay.
@@ -54,7 +53,7 @@ impl StoreConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         StoreConfig {
             data_dir: data_dir.into(),
-            memtable_bytes_max: 48 * MIB,
+            memtable_bytes_max: 32 * MIB,
             flush_interval_ms: 30_000,
             log_bytes_max: 256 * MIB,
             log_file_bytes: 32 * MIB,

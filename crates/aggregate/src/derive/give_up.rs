@@ -12,8 +12,9 @@ use crate::rollup::RollupPlan;
 
 /// A section is kept if it takes at most this share of its segment's bytes: one part in ten.
 const BYTES_SHARE: u64 = 10;
-/// A section with fewer rows to a group is read no faster than the rows, and costs the most to make.
-const ROWS_PER_GROUP_MIN: u64 = 2;
+/// A section with more groups to ten rows is read no faster than the rows, and costs the most to make. A segment of a few hours has
+/// more groups to its rows than one of a whole day, which it becomes part of, so this leaves room above a half.
+const GROUPS_OF_TEN_ROWS_MAX: u64 = 6;
 /// The first look at a tier; before it there is little to learn from, and little is spent. Of so few rows, groups are never too many.
 const ROWS_MIN: u64 = 32_768;
 /// Whole buckets that must have passed: fewer say little of how many rows share a group.
@@ -23,8 +24,11 @@ const MARGIN_PERCENT: u64 = 125;
 
 /// Whether a section is worth its bytes.
 pub(super) fn pays(groups: u64, bytes: u64, rows: u64, raw_bytes: u64) -> bool {
-    let has_few_groups = rows < ROWS_MIN || groups * ROWS_PER_GROUP_MIN <= rows;
-    has_few_groups && bytes.saturating_mul(BYTES_SHARE) <= raw_bytes
+    (rows < ROWS_MIN || !has_many_groups(groups, rows)) && bytes.saturating_mul(BYTES_SHARE) <= raw_bytes
+}
+
+fn has_many_groups(groups: u64, rows: u64) -> bool {
+    groups * 10 > rows * GROUPS_OF_TEN_ROWS_MAX
 }
 
 /// Looks at one roll-up's finest tier as rows come.
@@ -68,7 +72,7 @@ impl Judge {
             let raw = u128::from(expected.raw_bytes) * u128::from(rows) / u128::from(expected.rows.max(1));
             raw as u64 / BYTES_SHARE / 100 * MARGIN_PERCENT
         };
-        let is_too_much = bytes > allowed(rows) || groups * ROWS_PER_GROUP_MIN > rows;
+        let is_too_much = bytes > allowed(rows) || has_many_groups(groups, rows);
         bytes > allowed(expected.rows.max(rows)) || (self.is_settled_by_order && is_too_much)
     }
 

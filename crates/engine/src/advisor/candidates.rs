@@ -12,8 +12,8 @@ use super::{CountGroups, Groups, Need, QuestionFacts, RawFacts, section_bytes};
 const CANDIDATES_MAX: usize = 12;
 /// A section is stored where it is at most this part of the raw bytes (DESIGN.md, roll-ups).
 const PAYS_SHARE: f64 = 0.1;
-/// With fewer rows to a group it is not stored either: it would be read no faster than the rows.
-const ROWS_PER_GROUP_MIN: u64 = 2;
+/// With more groups to ten rows it is not stored either: it would be read no faster than the rows.
+const GROUPS_OF_TEN_ROWS_MAX: u64 = 6;
 /// A merged roll-up may make its questions read at most so many times the rows of their own.
 const READ_GROWTH_MAX: u64 = 4;
 
@@ -97,7 +97,8 @@ impl Sizes<'_> {
             0 => groups.rows as f64 <= PAYS_SHARE * rows as f64,
             raw_bytes => bytes as f64 <= PAYS_SHARE * raw_bytes as f64,
         };
-        let is_worth = is_small && groups.rows.saturating_mul(ROWS_PER_GROUP_MIN) <= rows;
+        let is_worth =
+            is_small && groups.rows.saturating_mul(10) <= rows.saturating_mul(GROUPS_OF_TEN_ROWS_MAX);
         Some(Sized { tier, groups, bytes, is_kept: is_worth || outlives_raw(self.dataset, tier) })
     }
 }

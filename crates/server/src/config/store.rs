@@ -11,7 +11,7 @@ pub struct StoreSection {
     /// Where `POST /api/v1/backup` writes. Default empty: `backups` in the data folder. Another disk is safer.
     /// `TIDEWATER_STORE__BACKUP_DIR`.
     pub backup_dir: String,
-    /// Bytes of rows in memory that start a flush. Default 48 MiB. `TIDEWATER_STORE__MEMTABLE_BYTES_MAX`.
+    /// Bytes of rows in memory that start a flush. Default 32 MiB. `TIDEWATER_STORE__MEMTABLE_BYTES_MAX`.
     pub memtable_bytes_max: u64,
     /// Milli-seconds without a write after which rows in memory are flushed. Default 30,000.
     /// `TIDEWATER_STORE__FLUSH_INTERVAL_MS`.
