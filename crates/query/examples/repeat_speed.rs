@@ -109,14 +109,17 @@ fn main() {
     let questions = [
         (
             "top users",
-            r#"{"dataset": "calls", "date_range": "all", "dimensions": ["user"], "metrics": ["n", "spend"],
-            "order_by": [["spend", "desc"]], "limit": 10}"#,
+            r#"{"dataset": "calls", "date_range": "all", "include": {"explain": true}, "dimensions": ["user"], "metrics": ["n", "spend"],
+            "order_by": [["spend", "desc"]], "pagination": {"limit": 10}}"#,
         ),
         (
             "p95 by hour and model",
-            r#"{"dataset": "calls", "date_range": "all", "dimensions": ["time:hour", "model"], "metrics": ["n", "p95"]}"#,
+            r#"{"dataset": "calls", "date_range": "all", "include": {"explain": true}, "dimensions": ["time:hour", "model"], "metrics": ["n", "p95"]}"#,
         ),
-        ("totals", r#"{"dataset": "calls", "date_range": "all", "metrics": ["n", "spend"]}"#),
+        (
+            "totals",
+            r#"{"dataset": "calls", "date_range": "all", "include": {"explain": true}, "metrics": ["n", "spend"]}"#,
+        ),
     ];
     for (name, json) in questions {
         measure(name, &question(&dataset, json), &dataset, &units, &mut dice, days);
@@ -132,14 +135,17 @@ fn measure(
     days: usize,
 ) {
     let view = |units: Vec<Unit>| DatasetView::of_units(ID, Arc::clone(dataset), units, Vec::new());
-    let executor = Executor::new(ExecutorConfig::default());
-    let ask = |view: &DatasetView| -> (Duration, Answer) {
+    let ask_of = |executor: &Executor, view: &DatasetView| -> (Duration, Answer) {
         let start = Instant::now();
         let answer = executor.execute(query, view, &Control::default()).expect("an answer");
         let _page = answer.page(0, 10);
         (start.elapsed(), answer)
     };
     let whole = view(units.to_vec());
+    let fresh = || Executor::new(ExecutorConfig::default());
+    let colds: Vec<Duration> = (0..20).map(|_| ask_of(&fresh(), &whole).0).collect();
+    let executor = fresh();
+    let ask = |view: &DatasetView| ask_of(&executor, view);
     let (cold, answer) = ask(&whole);
     println!(
         "{name}: cold {cold:?}, {} rows read, {}, {} groups",
@@ -147,6 +153,11 @@ fn measure(
         answer.source(),
         answer.total_rows()
     );
+    if let Some(explain) = answer.explain() {
+        let times = (explain.plan_time, explain.scan_time, explain.merge_time, explain.finish_time);
+        println!("  plan, scan, merge, finish {times:?}; {:?}", explain.sources);
+    }
+    report("  cold", colds);
     report("  quiet", (0..100).map(|_| ask(&whole).0).collect());
     // 20,000 rows a second in requests of 2,000, ten questions a second; a chunk settles after 16,000 rows.
     let (mut settled, mut growing): (Vec<Unit>, Vec<Unit>) = (Vec::new(), Vec::new());

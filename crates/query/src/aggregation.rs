@@ -162,7 +162,7 @@ impl<'a> Aggregation<'a> {
         }
         let frame = &self.shared.frame;
         let partial = match all {
-            Some(all) if frame.grid.is_none() => all,
+            Some(all) if all.begins_with(frame) => all,
             Some(all) => Arc::new(all.widened(frame)?),
             None => Arc::new(Partial::whole(frame)),
         };

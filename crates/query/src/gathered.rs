@@ -13,6 +13,8 @@ use crate::pieces::{BANDS, UnitPiece};
 
 /// A piece with fewer groups is always kept on its own: merging so few costs nothing.
 const GROUPS_FEW: usize = 1_024;
+/// A section with more rows most likely has about as many groups, so that its piece is not tried apart first.
+const SECTION_ROWS_APART_MAX: u64 = 1 << 15;
 /// With fewer rows to a group, merging a piece's groups costs about what grouping its rows did.
 const ROWS_PER_GROUP_MIN: u64 = 4;
 
@@ -66,8 +68,11 @@ impl Gathered {
         }
     }
 
-    /// Says which piece the rows that follow belong to.
-    pub fn enter(&mut self, piece: usize) -> Result<(), ExecuteError> {
+    /// Says which piece the rows that follow belong to, and how many rows of a section they are at most.
+    pub fn enter(&mut self, piece: usize, section_rows: u64) -> Result<(), ExecuteError> {
+        if section_rows > SECTION_ROWS_APART_MAX {
+            self.shared.is_wide.store(true, Ordering::Relaxed);
+        }
         if self.entered == Some(piece) {
             return Ok(());
         }

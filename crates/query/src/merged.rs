@@ -17,8 +17,8 @@ use crate::planner::SourceSummary;
 use crate::values::{Values, evaluate};
 use crate::worker::Worker;
 use tidewater_aggregate::Cell;
-use tidewater_aggregate::Groups;
 use tidewater_aggregate::Selection;
+use tidewater_aggregate::{Codes, Groups};
 use tidewater_aggregate::{Reading, States};
 
 /// Every group of one range.
@@ -111,6 +111,9 @@ impl Merged {
         let fresh = rows.saturating_sub(self.values.partial.groups.len());
         self.reservation.check(fresh.saturating_mul(bytes_per_group))?;
         let partial = Arc::make_mut(&mut self.values.partial);
+        if let Some((_, grid)) = self.values.frame.time_dimension() {
+            partial.groups.dimensions[place] = Codes::buckets(grid);
+        }
         for mut key in series {
             for bucket in 0..buckets {
                 key[place] = bucket;

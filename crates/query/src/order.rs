@@ -65,9 +65,7 @@ impl Ranking {
 /// many those are.
 fn candidates_first(table: &Table, order: &[OrderKey], groups: &mut [u32], page: usize) -> usize {
     let Some(ranks) = order.first().and_then(|key| table.ranks(key, groups)) else { return groups.len() };
-    let mut sorted = ranks.clone();
-    let (_, last, _) = sorted.select_nth_unstable(page - 1);
-    let last = *last;
+    let last = nth_least(&ranks, page);
     let mut candidates = 0;
     for (place, rank) in ranks.iter().enumerate() {
         if *rank <= last {
@@ -76,4 +74,40 @@ fn candidates_first(table: &Table, order: &[OrderKey], groups: &mut [u32], page:
         }
     }
     candidates
+}
+
+/// The `n`-th least of more than `n` numbers, `n` at least 1. Most numbers are only compared with the bound so far.
+fn nth_least(numbers: &[i64], n: usize) -> i64 {
+    /// Fewer than these are not worth a bound.
+    const KEPT_MIN: usize = 1_024;
+    let room = (4 * n).max(KEPT_MIN);
+    let mut kept = Vec::with_capacity(room.min(numbers.len()));
+    let mut bound = i64::MAX;
+    for number in numbers {
+        if *number <= bound {
+            kept.push(*number);
+        }
+        if kept.len() == room {
+            bound = *kept.select_nth_unstable(n - 1).1;
+            kept.truncate(n);
+        }
+    }
+    *kept.select_nth_unstable(n - 1).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nth_least_is_that_of_the_sorted_numbers() {
+        let numbers: Vec<i64> =
+            (0..20_000u64).map(|place| (place.wrapping_mul(7_919_777) % 5_003) as i64 - 99).collect();
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        for n in [1, 2, 10, 700, 19_999] {
+            assert_eq!(nth_least(&numbers, n), sorted[n - 1]);
+        }
+        assert_eq!(nth_least(&[i64::MAX; 3_000], 5), i64::MAX);
+    }
 }

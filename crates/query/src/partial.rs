@@ -84,7 +84,7 @@ impl Partial {
     }
 
     /// Whether buckets have the range's numbers, which go on from the first one.
-    fn begins_with(&self, frame: &Frame) -> bool {
+    pub fn begins_with(&self, frame: &Frame) -> bool {
         frame
             .time_dimension()
             .is_none_or(|(place, grid)| self.groups.dimensions[place].bucket_start_us(0) == grid.start(0).0)

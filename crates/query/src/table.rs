@@ -7,8 +7,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use tidewater_aggregate::{Cell, Groups, float_of_order, order_of_float};
 use tidewater_model::query::{OrderKey, OrderTarget};
+use tidewater_model::schema::ColumnType;
 use tidewater_model::time::Timestamp;
 
+use crate::plan::MetricPlan;
 use crate::values::Values;
 
 /// Groups and their metrics.
@@ -25,9 +27,7 @@ impl Table {
         let mut columns = Vec::new();
         columns.resize_with(values.frame.plan.metrics.len(), || None);
         for metric in metrics {
-            let mut column = CellColumn::with_capacity(groups);
-            (0..groups).for_each(|group| column.push(values.cell(*metric, group)));
-            columns[*metric] = Some(column);
+            columns[*metric] = Some(CellColumn::of(&values, *metric, groups));
         }
         Table { values, columns }
     }
@@ -118,9 +118,23 @@ enum Kind {
 }
 
 impl CellColumn {
-    fn with_capacity(rows: usize) -> Self {
-        let (words, is_null) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        CellColumn { words, is_null, ..CellColumn::default() }
+    /// The values of a metric for all groups.
+    fn of(values: &Values, metric: usize, groups: usize) -> Self {
+        if let Some(column) = CellColumn::of_numbers(values, metric) {
+            return column;
+        }
+        let (words, is_null) = (Vec::with_capacity(groups), Vec::with_capacity(groups));
+        let mut column = CellColumn { words, is_null, ..CellColumn::default() };
+        (0..groups).for_each(|group| column.push(values.cell(metric, group)));
+        column
+    }
+
+    /// Counts and sums that fit in words, which need no cell on the way; `None` for everything else.
+    fn of_numbers(values: &Values, metric: usize) -> Option<Self> {
+        let MetricPlan::Value(used) = values.frame.plan.metrics[metric] else { return None };
+        let words = values.partial.states[used.measure].1.words(used.reading)?;
+        let kind = if used.kind == ColumnType::Money { Kind::Money } else { Kind::Int };
+        Some(CellColumn { kind, is_null: vec![false; words.len()], words, ..CellColumn::default() })
     }
 
     pub fn push(&mut self, cell: Cell) {

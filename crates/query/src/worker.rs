@@ -100,7 +100,7 @@ impl Worker {
         scanned: Scanned,
     ) -> Result<(), ExecuteError> {
         let start = Instant::now();
-        self.gathered.enter(piece)?;
+        self.gathered.enter(piece, part.section.as_ref().map_or(0, |section| section.rows))?;
         self.gathered.target().sources.add(&part.source());
         let frame = Arc::clone(&self.frame);
         let passed = self.filter.as_mut().map(|filter| evaluate(filter, &frame.plan, batch));

@@ -115,6 +115,28 @@ impl Codes {
         }
     }
 
+    /// Turns codes of `other` into those here; new ones where values were not met. Fails where a bucket lies outside of the grid here.
+    pub(super) fn translate_all(&mut self, other: &Codes, codes: &mut [u32]) -> Result<(), AggregateError> {
+        /// Not looked up yet. Only codes that are used are: a grid may have many buckets without rows.
+        const UNKNOWN: u32 = u32::MAX;
+        let mut known = vec![UNKNOWN; other.cardinality()];
+        if let (Codes::Texts(own), Codes::Texts(other)) = (&mut *self, other) {
+            own.0.translate_all(&other.0, codes, &mut known);
+        } else {
+            for code in codes.iter() {
+                if known[*code as usize] == UNKNOWN {
+                    known[*code as usize] = self.translate(other, *code);
+                }
+            }
+        }
+        codes.iter_mut().for_each(|code| *code = known[*code as usize]);
+        // Texts and numbers have far fewer codes than that.
+        match codes.contains(&BucketGrid::OUTSIDE) {
+            true => Err(AggregateError::Inconsistent { what: "a part's time bucket lies outside the range" }),
+            false => Ok(()),
+        }
+    }
+
     /// The order of two codes' values, null last both ways.
     pub fn compare(&self, a: u32, b: u32, descending: bool) -> Ordering {
         match self {

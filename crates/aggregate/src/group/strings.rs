@@ -4,6 +4,7 @@
 //! a block of strings, the waits of a block overlap. Not here: interning for dictionary columns (`columns::Interner`).
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -62,24 +63,33 @@ impl Strings {
         &rest[..length]
     }
 
-    /// Calls `put(place, code)` for each text, in order; new texts are added.
-    pub fn intern_all<'a>(&mut self, texts: impl Iterator<Item = &'a str>, mut put: impl FnMut(usize, u32)) {
+    /// Calls `put(place, code)` for each text, in order; new texts are added, for which a table that others hold too is copied.
+    pub fn intern_all<'a>(
+        strings: &mut Arc<Self>,
+        texts: impl Iterator<Item = &'a str>,
+        mut put: impl FnMut(usize, u32),
+    ) {
         let mut block = [""; BLOCK];
         let (mut filled, mut done) = (0, 0);
         for text in texts {
             block[filled] = text;
             filled += 1;
             if filled == BLOCK {
-                self.intern_block(&block, |place, code| put(done + place, code));
+                Strings::intern_block(strings, &block, |place, code| put(done + place, code));
                 done += BLOCK;
                 filled = 0;
             }
         }
-        self.intern_block(&block[..filled], |place, code| put(done + place, code));
+        Strings::intern_block(strings, &block[..filled], |place, code| put(done + place, code));
     }
 
-    pub fn intern(&mut self, text: &str) -> u32 {
-        self.intern_hashed(text, self.hash(text))
+    /// The code of one text, likewise.
+    pub fn intern(strings: &mut Arc<Self>, text: &str) -> u32 {
+        let hash = strings.hash(text);
+        match strings.find(text, hash) {
+            Some(code) => code,
+            None => Arc::make_mut(strings).intern_hashed(text, hash),
+        }
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -91,28 +101,34 @@ impl Strings {
         self.hasher.hash_one(text.as_bytes()) as u32
     }
 
-    fn intern_block(&mut self, block: &[&str], mut put: impl FnMut(usize, u32)) {
+    fn intern_block(strings: &mut Arc<Self>, block: &[&str], mut put: impl FnMut(usize, u32)) {
         let (mut hashes, mut found) = ([0; BLOCK], [None; BLOCK]);
         for (hash, text) in hashes.iter_mut().zip(block) {
-            *hash = self.hash(text);
+            *hash = strings.hash(text);
         }
         for (found, hash) in found.iter_mut().zip(&hashes[..block.len()]) {
-            *found = self.table.find(spread(*hash), |slot| slot.hash == *hash).copied();
+            *found = strings.table.find(spread(*hash), |slot| slot.hash == *hash).copied();
         }
         for (place, text) in block.iter().enumerate() {
             let code = match found[place] {
-                Some(slot) if self.at(slot.start) == text.as_bytes() => slot.code,
-                _ => self.intern_hashed(text, hashes[place]),
+                Some(slot) if strings.at(slot.start) == text.as_bytes() => slot.code,
+                _ => match strings.find(text, hashes[place]) {
+                    Some(code) => code,
+                    None => Arc::make_mut(strings).intern_hashed(text, hashes[place]),
+                },
             };
             put(place, code);
         }
     }
 
-    fn intern_hashed(&mut self, text: &str, hash: u32) -> u32 {
+    #[inline]
+    fn find(&self, text: &str, hash: u32) -> Option<u32> {
         let is_same = |slot: &Slot| slot.hash == hash && self.at(slot.start) == text.as_bytes();
-        if let Some(slot) = self.table.find(spread(hash), is_same) {
-            return slot.code;
-        }
+        self.table.find(spread(hash), is_same).map(|slot| slot.code)
+    }
+
+    /// Adds a text that is not there.
+    fn intern_hashed(&mut self, text: &str, hash: u32) -> u32 {
         let (code, start) = (self.len() as u32, self.bytes.len());
         self.starts.push(start);
         // A string of an array is shorter than 2 GiB.
@@ -130,13 +146,18 @@ mod tests {
     #[test]
     fn blocks_give_what_single_look_ups_give() {
         let texts: Vec<String> = (0..1_000).map(|index| format!("text {}", index * 7 % 130)).collect();
-        let (mut together, mut single) = (Strings::new(), Strings::new());
+        let (mut together, mut single) = (Arc::new(Strings::new()), Arc::new(Strings::new()));
         let mut codes = vec![0; texts.len()];
-        together.intern_all(texts.iter().map(String::as_str), |place, code| codes[place] = code);
+        let put = |place: usize, code| codes[place] = code;
+        Strings::intern_all(&mut together, texts.iter().map(String::as_str), put);
+        let before = Arc::clone(&single);
         for (text, code) in texts.iter().zip(codes) {
-            assert_eq!(single.intern(text), code);
+            assert_eq!(Strings::intern(&mut single, text), code);
             assert_eq!(together.get(code), text.as_bytes());
         }
-        assert_eq!((together.len(), single.len()), (130, 130));
+        assert_eq!((together.len(), single.len(), before.len()), (130, 130, 0));
+        let known = Arc::clone(&single);
+        Strings::intern(&mut single, "text 7");
+        assert!(Arc::ptr_eq(&known, &single), "nothing new, nothing copied");
     }
 }

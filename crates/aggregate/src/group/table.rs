@@ -7,8 +7,6 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use tidewater_model::time::BucketGrid;
-
 use super::Codes;
 use crate::error::AggregateError;
 
@@ -16,8 +14,6 @@ use crate::error::AggregateError;
 const ARRAY_BITS_MAX: u32 = 20;
 /// No group yet.
 const NONE: u32 = u32::MAX;
-/// Another part's code that was not translated yet. Only those that its groups have are: a grid may have many buckets without any.
-const UNKNOWN: u32 = u32::MAX;
 /// Most groups: their indices are 32 bit, and no budget holds more.
 const GROUPS_MAX: usize = 1 << 31;
 
@@ -156,25 +152,14 @@ impl Groups {
         if width == 0 {
             return Ok(vec![0; other.len]);
         }
-        let mut translations: Vec<Vec<u32>> =
-            other.dimensions.iter().map(|codes| vec![UNKNOWN; codes.cardinality()]).collect();
-        let mut key = vec![0; width];
-        let mut map = Vec::with_capacity(other.len);
-        for codes in other.keys.chunks_exact(width) {
-            for (dimension, code) in codes.iter().enumerate() {
-                let known = &mut translations[dimension][*code as usize];
-                if *known == UNKNOWN {
-                    *known = self.dimensions[dimension].translate(&other.dimensions[dimension], *code);
-                    if *known == BucketGrid::OUTSIDE {
-                        let what = "a part's time bucket lies outside the range";
-                        return Err(AggregateError::Inconsistent { what });
-                    }
-                }
-                key[dimension] = *known;
-            }
-            map.push(self.insert(&key));
+        let mut columns = Vec::with_capacity(width);
+        for (place, own) in self.dimensions.iter_mut().enumerate() {
+            let mut codes: Vec<u32> = other.keys.iter().skip(place).step_by(width).copied().collect();
+            own.translate_all(&other.dimensions[place], &mut codes)?;
+            columns.push(codes);
         }
-        Ok(map)
+        self.assign(&columns)?;
+        Ok(std::mem::take(&mut self.found))
     }
 
     /// Bytes held.
@@ -363,7 +348,7 @@ mod tests {
 
     use arrow_array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
     use tidewater_model::schema::ColumnType;
-    use tidewater_model::time::{Granularity, Timestamp, Zone};
+    use tidewater_model::time::{BucketGrid, Granularity, Timestamp, Zone};
 
     use super::*;
     use crate::feed::Rows;

@@ -20,7 +20,8 @@ const PENDING: u32 = u32::MAX - 1;
 /// Strings in order of first sight; code 0 is null, string `i` has code `i + 1`.
 #[derive(Clone)]
 pub(super) struct TextCodes {
-    strings: Strings,
+    /// Shared with copies until one of them meets a new string.
+    strings: Arc<Strings>,
     /// The code of each entry of the current dictionary.
     entries: Entries<u32>,
     /// Entries that a batch met first, and the places where it met such.
@@ -31,7 +32,7 @@ pub(super) struct TextCodes {
 impl TextCodes {
     pub fn new() -> Self {
         TextCodes {
-            strings: Strings::new(),
+            strings: Arc::new(Strings::new()),
             entries: Entries::new(UNSEEN),
             pending: Vec::new(),
             unseen: Vec::new(),
@@ -57,7 +58,7 @@ impl TextCodes {
         out.resize(first + rows.len(), NULL);
         let mut places = (0..rows.len()).filter(present);
         let texts = (0..rows.len()).filter(present).map(|place| strings.value(rows.at(place)));
-        self.strings.intern_all(texts, |_, code| {
+        Strings::intern_all(&mut self.strings, texts, |_, code| {
             if let Some(place) = places.next() {
                 out[first + place] = code + 1;
             }
@@ -109,7 +110,7 @@ impl TextCodes {
             }
         }
         let (pending, texts) = (&self.pending, self.pending.iter().map(|entry| strings.value(*entry)));
-        self.strings.intern_all(texts, |place, code| entries[pending[place]] = code + 1);
+        Strings::intern_all(&mut self.strings, texts, |place, code| entries[pending[place]] = code + 1);
         for place in unseen.iter() {
             codes[*place as usize] = entries[keys[rows.at(*place as usize)] as usize];
         }
@@ -124,7 +125,23 @@ impl TextCodes {
 
     /// The code of a text; a new one where it was not met.
     pub fn code_of(&mut self, text: &str) -> u32 {
-        self.strings.intern(text) + 1
+        Strings::intern(&mut self.strings, text) + 1
+    }
+
+    /// Enters the code here of each of `codes` of `other` into `known`, by the other's code.
+    pub fn translate_all(&mut self, other: &TextCodes, codes: &[u32], known: &mut [u32]) {
+        let mut met = Vec::with_capacity(codes.len());
+        for code in codes {
+            let known = &mut known[*code as usize];
+            if *code == NULL {
+                *known = NULL;
+            } else if *known != PENDING {
+                *known = PENDING;
+                met.push(*code);
+            }
+        }
+        let texts = met.iter().filter_map(|code| other.text(*code));
+        Strings::intern_all(&mut self.strings, texts, |place, code| known[met[place] as usize] = code + 1);
     }
 
     /// The text behind a code; `None` for null.

@@ -250,6 +250,20 @@ impl States {
         }
     }
 
+    /// All groups' values where they are whole numbers of 64 bits, none of them null: counts and sums. The same numbers that
+    /// [`Self::cell`] gives one by one.
+    pub fn words(&self, reading: Reading) -> Option<Vec<i64>> {
+        let sum = |sum: &IntSum| i64::try_from(sum.0).ok();
+        match self {
+            States::Count(counts) => counts.iter().map(|count| i64::try_from(*count).ok()).collect(),
+            States::IntSum(states) => states.iter().map(sum).collect(),
+            States::IntMean(states) if reading == Reading::Value => {
+                states.iter().map(|state| sum(&state.sum)).collect()
+            }
+            _ => None,
+        }
+    }
+
     /// The value of a group. `kind` is the column's.
     pub fn cell(&self, group: usize, reading: Reading, kind: ColumnType) -> Cell {
         match self {
