@@ -18,9 +18,14 @@ impl<T: Copy> Entries<T> {
         Entries { unknown, values: None, entries: Vec::new() }
     }
 
+    /// Whether this is the dictionary seen last.
+    pub fn is_of(&self, values: &ArrayRef) -> bool {
+        self.values.as_ref().is_some_and(|held| is_same(held, values))
+    }
+
     /// The memory of this dictionary, empty if it is another one than before.
     pub fn of(&mut self, values: &ArrayRef) -> &mut [T] {
-        if !self.values.as_ref().is_some_and(|held| is_same(held, values)) {
+        if !self.is_of(values) {
             self.entries.clear();
             self.entries.resize(values.len(), self.unknown);
             self.values = Some(ArrayRef::clone(values));
