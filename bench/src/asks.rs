@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> anyhow::Result<Value> {
     let mut of_questions = serde_json::Map::new();
     for (question, mut outcome) in questions.iter().zip(outcomes) {
         if stream.is_some() {
-            outcome.last = question_asked(&mut connection, &question.body(0))?.body;
+            outcome.last = question_asked(&mut connection, &question.body_computed())?.body;
         }
         if let Some(folder) = &options.answers {
             std::fs::create_dir_all(folder)?;
@@ -122,6 +122,13 @@ impl Question {
             let name = last["as"].as_str().unwrap_or("metric");
             last["as"] = json!(format!("{name}_{n}"));
         }
+        query.to_string().into_bytes()
+    }
+
+    /// The body that asks for an answer of this very moment: a shared one may be a tick old.
+    fn body_computed(&self) -> Vec<u8> {
+        let mut query = self.query.clone();
+        query["max_staleness_ms"] = json!(0);
         query.to_string().into_bytes()
     }
 
