@@ -228,20 +228,23 @@ mod tests {
 
     use super::*;
 
+    /// Each shard has an order of use of its own, so there are enough entries for every shard to have many.
     #[test]
     fn what_was_not_used_for_longest_goes() {
-        let cache: AnswerCache<u32, u32> = AnswerCache::new(40 * (ENTRY_BYTES + 10));
-        for key in 0..40 {
+        const KEPT: u32 = 1_600;
+        let room = u64::from(KEPT) * (ENTRY_BYTES + 10);
+        let cache: AnswerCache<u32, u32> = AnswerCache::new(room);
+        for key in 0..KEPT {
             cache.insert(key, key, 10);
         }
-        assert_eq!((cache.bytes(), cache.evictions()), (40 * (ENTRY_BYTES + 10), 0));
-        // Those that are used stay while twice as many come and go.
-        for key in 40..120 {
+        assert_eq!((cache.bytes(), cache.evictions()), (room, 0));
+        // One that is used stays while twice as many come and go.
+        for key in KEPT..3 * KEPT {
             assert_eq!(cache.get(&7), Some(7));
             cache.insert(key, key, 10);
         }
-        assert_eq!((cache.get(&7), cache.evictions()), (Some(7), 80));
-        assert!(cache.bytes() <= 40 * (ENTRY_BYTES + 10));
+        assert_eq!((cache.get(&7), cache.evictions()), (Some(7), 2 * u64::from(KEPT)));
+        assert!(cache.bytes() <= room);
     }
 
     #[test]
