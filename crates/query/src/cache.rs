@@ -76,11 +76,12 @@ impl PartialCache {
         self.lock().touch(key)
     }
 
-    /// The partial of the longest list whose key is held, with its place among the keys, which go from the shortest to the longest.
+    /// The partial of the longest list whose key is held, with its place among the keys, which go from the shortest to the longest. The
+    /// shorter ones count as used too: they are what a flush or a compaction of the rest falls back on.
     pub fn longest(&self, keys: &[Key]) -> Option<(usize, Arc<Partial>)> {
         let mut state = self.lock();
-        let place = keys.iter().rposition(|key| state.entries.contains_key(key))?;
-        state.touch(keys[place]).map(|partial| (place, partial))
+        let held = keys.iter().enumerate().filter_map(|(place, key)| Some((place, state.touch(*key)?)));
+        held.last()
     }
 
     /// Keeps the partial of a list that took reading `rows` rows.
@@ -238,5 +239,16 @@ mod tests {
         assert_eq!(longest(&[1, 2, 4]), Some(0));
         assert_eq!(longest(&[2, 4]), None);
         assert!(!cache.is_met(Key(7)) && cache.is_met(Key(7)));
+    }
+
+    #[test]
+    fn a_shorter_prefix_stays_while_longer_ones_come_and_go() {
+        let cache = PartialCache::new(1 << 20);
+        cache.insert(Key(0), &partial(100_000), 1_000);
+        for longer in 1..100 {
+            cache.insert(Key(longer), &partial(100_000), 1_000);
+            assert_eq!(cache.longest(&[Key(0), Key(longer)]).map(|(place, _)| place), Some(1));
+        }
+        assert!(cache.stats().evictions > 0 && cache.get(Key(0)).is_some());
     }
 }
