@@ -348,7 +348,9 @@ impl Engine {
         view: &DatasetView,
         now: Timestamp,
     ) -> EngineResult<Query> {
-        let first_row = || view.time_span(project).map(|(first, _)| first);
+        // A unit that cannot be read fails the question itself, which reads it next.
+        let spanned = || view.time_span(project).map(|(first, _)| first);
+        let first_row = || view.first_row(project).unwrap_or_else(|_| spanned());
         let context = ResolveContext {
             dataset: Arc::<Dataset>::clone(&view.dataset),
             project: project.clone(),

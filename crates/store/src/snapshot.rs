@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
 use hashbrown::HashMap;
 use tidewater_model::filter::Filter;
 use tidewater_model::names::ProjectName;
-use tidewater_model::schema::{ColumnRef, Dataset, DatasetId};
+use tidewater_model::schema::{ColumnId, ColumnRef, Dataset, DatasetId};
 use tidewater_model::time::Timestamp;
 
 use crate::error::StoreResult;
@@ -148,6 +150,62 @@ impl DatasetView {
         kept.sort_unstable();
         kept.dedup();
         kept
+    }
+
+    /// The time of the project's first row that no delete hides. Where one may, the unit's times are read.
+    pub fn first_row(&self, project: &ProjectName) -> StoreResult<Option<Timestamp>> {
+        let spans = self.units.iter().filter_map(|unit| Some((unit.span(project)?.min_us, unit)));
+        let mut units: Vec<(i64, &Unit)> = spans.collect();
+        units.sort_by_key(|(min_us, _)| *min_us);
+        let mut first: Option<i64> = None;
+        for (min_us, unit) in units {
+            if first.is_some_and(|first| first <= min_us) {
+                break;
+            }
+            let least =
+                if self.may_hide(unit, project) { self.least_visible(unit, project)? } else { Some(min_us) };
+            first = first.into_iter().chain(least).min();
+        }
+        Ok(first.map(Timestamp))
+    }
+
+    /// Whether a delete may still hide raw rows of a unit.
+    fn may_hide(&self, unit: &Unit, project: &ProjectName) -> bool {
+        let Some(span) = unit.span(project) else { return false };
+        self.tombstones.iter().any(|tombstone| match unit {
+            Unit::Chunk(chunk) => tombstone.may_hide(project, span.min_us, span.max_us, chunk.min_lsn()),
+            Unit::Segment(segment) => {
+                tombstone.project == *project && tombstone.is_pending_in(segment.meta())
+            }
+            Unit::History(_) => false,
+        })
+    }
+
+    fn least_visible(&self, unit: &Unit, project: &ProjectName) -> StoreResult<Option<i64>> {
+        let request = Arc::new(ScanRequest {
+            project: project.clone(),
+            from_us: i64::MIN,
+            to_us: i64::MAX,
+            after: None,
+            until: None,
+            columns: vec![ColumnRef::column(ColumnId::TIME)],
+            identity: false,
+            hint: Filter::all(),
+        });
+        let mut least: Option<i64> = None;
+        for morsel in self.scan_unit(unit, &request)? {
+            for batch in morsel.read()? {
+                let batch = batch?;
+                let Some(Some(times)) = batch.columns.first() else { continue };
+                let times = times.as_primitive::<TimestampMicrosecondType>().values();
+                let found = match &batch.selection {
+                    None => times.iter().copied().min(),
+                    Some(selection) => selection.set_indices().map(|row| times[row]).min(),
+                };
+                least = least.into_iter().chain(found).min();
+            }
+        }
+        Ok(least)
     }
 
     /// The least and greatest time of the project's rows, tombstoned and expired ones included as far as anything is left of them.

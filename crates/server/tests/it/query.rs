@@ -222,3 +222,24 @@ fn cursors_belong_to_their_question_and_end() {
     let server = server.restart();
     server.post("/api/v1/query", &with(&question, page)).problem(410, "cursor_expired");
 }
+
+#[test]
+fn all_begins_with_the_first_row_that_is_left() {
+    let server = Server::start();
+    server.put("/api/v1/datasets/edits", &edits()).expect(201);
+    let day = |day: u32| json!({"ts": format!("2026-01-{day:02}T12:00:00Z"), "channel": format!("c{day}"), "added": 1});
+    server.ingest("edits", &json!([day(1), day(5), day(9)]));
+    let question = json!({"dataset": "edits", "metrics": ["edits"], "dimensions": ["time:day"], "date_range": "all",
+        "include": {"fill": true}, "pagination": {"limit": 1}});
+    let first = || server.query(&question)["results"][0]["dimensions"][0].clone();
+    assert_eq!(first(), "2026-01-01");
+    let delete = |channel: &str| {
+        let rows =
+            json!({"dataset": "edits", "filters": [["is", "channel", [channel]]], "date_range": "all"});
+        server.post("/api/v1/rows/delete", &rows)
+    };
+    assert!(delete("c1").status < 300);
+    assert_eq!(first(), "2026-01-05");
+    assert!(delete("c9").status < 300);
+    assert_eq!(first(), "2026-01-05");
+}
