@@ -95,6 +95,9 @@ def buckets(from_us, to_us, unit, zone):
         offset = clock.offset(at)
         change = clock.next_change(at)
         key = key_of(at, unit, offset)
+        if unit not in WIDTHS and found:
+            # Where clocks go back over midnight a date would come twice; it ends with its first midnight.
+            key = max(key, found[-1][0])
         if unit in WIDTHS:
             end = key[0] + WIDTHS[unit]
         else:
