@@ -3,7 +3,6 @@
 //! A piece is what the range takes of one unit. Pieces stand in bands, those that change least first, so that the merged partial of a prefix serves many questions. Not here: which
 //! source answers which part of a unit (`planner`), and the keeping (`cache`).
 
-use tidewater_model::names::ProjectName;
 use tidewater_store::{DatasetView, Lsn, ProjectSpan, Unit, UnitId};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -160,18 +159,6 @@ fn unit_piece(
         rows: span.rows,
         key: Key(0),
         place: (day, id),
-        tombstone: latest_tombstone(view, unit, span, &frame.plan.project),
+        tombstone: view.latest_delete(&view.units[unit], &frame.plan.project).unwrap_or_default(),
     }
-}
-
-/// The latest delete that may still hide rows of a unit; those before it that may are known then, because units never change.
-fn latest_tombstone(view: &DatasetView, unit: usize, span: ProjectSpan, project: &ProjectName) -> Lsn {
-    let hides = |tombstone: &&std::sync::Arc<tidewater_store::Tombstone>| match &view.units[unit] {
-        Unit::Chunk(chunk) => tombstone.may_hide(project, span.min_us, span.max_us, chunk.min_lsn()),
-        Unit::Segment(segment) => tombstone.project == *project && tombstone.is_pending_in(segment.meta()),
-        // Of any age: what it counts may have come before or after it.
-        Unit::History(_) => tombstone.may_hide(project, span.min_us, span.max_us, Lsn(i64::MIN)),
-    };
-    let hiding = view.tombstones.iter().filter(hides);
-    hiding.map(|tombstone| tombstone.lsn).max().unwrap_or_default()
 }

@@ -10,6 +10,7 @@ mod demo;
 mod import;
 mod keys;
 mod query;
+mod report;
 mod rollups;
 mod table;
 

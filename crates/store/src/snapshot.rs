@@ -162,23 +162,28 @@ impl DatasetView {
             if first.is_some_and(|first| first <= min_us) {
                 break;
             }
-            let least =
-                if self.may_hide(unit, project) { self.least_visible(unit, project)? } else { Some(min_us) };
+            let least = match (unit, self.latest_delete(unit, project)) {
+                // What history has left of hidden rows keeps their time.
+                (Unit::History(_), _) | (_, None) => Some(min_us),
+                (Unit::Chunk(_) | Unit::Segment(_), Some(_)) => self.least_visible(unit, project)?,
+            };
             first = first.into_iter().chain(least).min();
         }
         Ok(first.map(Timestamp))
     }
 
-    /// Whether a delete may still hide raw rows of a unit.
-    fn may_hide(&self, unit: &Unit, project: &ProjectName) -> bool {
-        let Some(span) = unit.span(project) else { return false };
-        self.tombstones.iter().any(|tombstone| match unit {
+    /// The latest delete that may still hide rows of a unit; those before it that may are known then, because units never change.
+    pub fn latest_delete(&self, unit: &Unit, project: &ProjectName) -> Option<Lsn> {
+        let span = unit.span(project)?;
+        let hides = |tombstone: &&Arc<Tombstone>| match unit {
             Unit::Chunk(chunk) => tombstone.may_hide(project, span.min_us, span.max_us, chunk.min_lsn()),
             Unit::Segment(segment) => {
                 tombstone.project == *project && tombstone.is_pending_in(segment.meta())
             }
-            Unit::History(_) => false,
-        })
+            // Of any age: what it counts may have come before or after it.
+            Unit::History(_) => tombstone.may_hide(project, span.min_us, span.max_us, Lsn(i64::MIN)),
+        };
+        self.tombstones.iter().filter(hides).map(|tombstone| tombstone.lsn).max()
     }
 
     fn least_visible(&self, unit: &Unit, project: &ProjectName) -> StoreResult<Option<i64>> {

@@ -115,20 +115,8 @@ impl Merge<'_> {
                 });
             }
             (States::IntMoments(own), Arrays::IntMoments(sums, parts)) => self.int_moments(own, sums, parts),
-            (States::FloatMoments(own), Arrays::FloatMoments(counts, [means, squares])) => {
-                let (mean_of, squares_of) = (means.float(), squares.float());
-                self.each_state(
-                    own,
-                    [counts, &means.numbers, &squares.numbers],
-                    |state, [count, mean, squares]| {
-                        let other = Moments::from_parts(count, mean_of(mean), squares_of(squares));
-                        let other = other.filter(|_| state.count() <= TOTAL_MAX);
-                        other.is_some_and(|other| {
-                            state.merge(&other);
-                            true
-                        })
-                    },
-                );
+            (States::FloatMoments(own), Arrays::FloatMoments(counts, parts)) => {
+                self.float_moments(own, counts, parts);
             }
             (States::Distinct(own), Arrays::Distinct(sets)) => self.sets(&mut own.states, sets)?,
             (States::Quantiles(own), Arrays::Quantiles(sketches)) => self.sketches(own, sketches)?,
@@ -240,6 +228,23 @@ impl Merge<'_> {
             }
             is_there <= 1
         });
+    }
+
+    fn float_moments(
+        &mut self,
+        own: &mut [Moments],
+        counts: &Packed<'_>,
+        [means, squares]: &[Floats<'_>; 2],
+    ) {
+        let (mean_of, squares_of) = (means.float(), squares.float());
+        let take = |state: &mut Moments, [count, mean, squares]: [u64; 3]| {
+            let other = Moments::from_parts(count, mean_of(mean), squares_of(squares));
+            other.filter(|_| state.count() <= TOTAL_MAX).is_some_and(|other| {
+                state.merge(&other);
+                true
+            })
+        };
+        self.each_state(own, [counts, &means.numbers, &squares.numbers], take);
     }
 
     fn int_moments(

@@ -1,10 +1,8 @@
 //! `tidewater advise`: the advisor's findings for people, with the roll-ups ready to declare.
 
-use std::io::Write;
-
 use serde_json::Value;
 
-use super::client::{Client, Remote, encode};
+use super::report::Report;
 use super::table;
 
 /// Tells which roll-ups would serve the questions that are asked, and which declared ones serve none
@@ -16,40 +14,22 @@ use super::table;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// Only this dataset.
-    #[arg(long, short)]
-    dataset: Option<String>,
-    /// Print the reply as it is.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    remote: Remote,
+    report: Report,
 }
 
 /// Asks and prints.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let client = Client::new(&arguments.remote);
-    let path = match &arguments.dataset {
-        Some(dataset) => format!("/api/v1/advisor?dataset={}", encode(dataset)),
-        None => "/api/v1/advisor".to_owned(),
-    };
-    let reply = client.get(&path)?;
-    let out = &mut std::io::stdout().lock();
-    if arguments.json {
-        writeln!(out, "{reply}")?;
-        return Ok(());
+    arguments.report.print("/api/v1/advisor", of_all)
+}
+
+fn of_all(reply: &Value) -> String {
+    let datasets = reply["datasets"].as_array().map_or(&[][..], Vec::as_slice);
+    if datasets.is_empty() {
+        return "no datasets yet; define one with 'tidewater datasets define NAME preset:events'\n"
+            .to_owned();
     }
-    let mut text = String::new();
-    let empty = Vec::new();
-    for dataset in reply["datasets"].as_array().unwrap_or(&empty) {
-        text += &advice(dataset);
-    }
-    if text.is_empty() {
-        "no datasets yet; define one with 'tidewater datasets define NAME preset:events'\n"
-            .clone_into(&mut text);
-    }
-    write!(out, "{text}")?;
-    Ok(())
+    datasets.iter().map(advice).collect()
 }
 
 /// One dataset's advice.

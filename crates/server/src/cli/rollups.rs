@@ -1,10 +1,8 @@
 //! `tidewater rollups`: how far declared roll-ups are built and what they take.
 
-use std::io::Write;
-
 use serde_json::{Value, json};
 
-use super::client::{Client, Remote, encode};
+use super::report::Report;
 use super::table;
 
 /// Shows every declared roll-up by tier: progress of building, size, whether it is stored
@@ -17,31 +15,13 @@ use super::table;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// Only this dataset.
-    #[arg(long, short)]
-    dataset: Option<String>,
-    /// Print the reply as it is.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    remote: Remote,
+    report: Report,
 }
 
 /// Asks and prints.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let client = Client::new(&arguments.remote);
-    let path = match &arguments.dataset {
-        Some(dataset) => format!("/api/v1/rollups?dataset={}", encode(dataset)),
-        None => "/api/v1/rollups".to_owned(),
-    };
-    let reply = client.get(&path)?;
-    let out = &mut std::io::stdout().lock();
-    if arguments.json {
-        writeln!(out, "{reply}")?;
-    } else {
-        write!(out, "{}", as_table(&reply))?;
-    }
-    Ok(())
+    arguments.report.print("/api/v1/rollups", as_table)
 }
 
 fn as_table(reply: &Value) -> String {
