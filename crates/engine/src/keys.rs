@@ -13,6 +13,7 @@ use tidewater_model::names::ProjectName;
 use tidewater_model::time::Timestamp;
 use tidewater_store::Store;
 
+use crate::access::{Access, Permissions, Role};
 use crate::error::{EngineError, EngineResult};
 
 /// The store's space for key records.
@@ -64,9 +65,15 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Whether the key allows `scope`; admin allows everything.
-    pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|has| *has == scope || *has == Scope::Admin)
+    /// The role of whoever carries it.
+    pub fn role(&self) -> Role {
+        if self.scopes.contains(&Scope::Admin) { Role::Admin } else { Role::Developer }
+    }
+
+    fn access(&self, project: Option<ProjectName>) -> Access {
+        let role = self.role();
+        let permissions = Permissions::of_role(role).and(Permissions::of_scopes(&self.scopes));
+        Access { subject: self.id.as_str().into(), role, permissions, project }
     }
 }
 
@@ -83,13 +90,10 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A key as verified: what a request may do.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    /// The key.
-    pub key: Arc<ApiKey>,
-    /// Its project, checked; none for all.
-    pub project: Option<ProjectName>,
+/// A key as it is held in memory.
+struct Held {
+    key: Arc<ApiKey>,
+    access: Arc<Access>,
 }
 
 /// Why a key is refused.
@@ -115,7 +119,7 @@ type Hash = [u8; 32];
 pub struct Keys {
     store: Store,
     // Read on every request, written when a key changes; a read lock is two atomic operations.
-    by_hash: RwLock<HashMap<Hash, Grant>>,
+    by_hash: RwLock<HashMap<Hash, Held>>,
 }
 
 impl Keys {
@@ -129,7 +133,7 @@ impl Keys {
                 source,
             })?;
             let hash = from_hex(&record.sha256).ok_or(EngineError::KeyRecord { id })?;
-            by_hash.insert(hash, grant(record.key)?);
+            by_hash.insert(hash, held(record.key)?);
         }
         Ok(Keys { store, by_hash: RwLock::new(by_hash) })
     }
@@ -140,17 +144,23 @@ impl Keys {
     }
 
     /// Finds the key a request carries.
-    pub fn verify(&self, secret: &str, now: Timestamp) -> Result<Grant, Refusal> {
-        let grant = self.read().get(&hash(secret)).cloned().ok_or(Refusal::Unknown)?;
-        match grant.key.expires_at {
+    ///
+    /// Keys are found by the SHA-256 of what was sent. How long that takes may tell something about stored hashes, but nobody
+    /// can choose a text by its hash, so it tells nothing about keys: comparing hashes of 256 random bits needs no constant time.
+    pub fn verify(&self, secret: &str, now: Timestamp) -> Result<Arc<Access>, Refusal> {
+        // Hashed before the lock is taken.
+        let hash = hash(secret);
+        let keys = self.read();
+        let held = keys.get(&hash).ok_or(Refusal::Unknown)?;
+        match held.key.expires_at {
             Some(expires_at) if expires_at <= now => Err(Refusal::Expired),
-            _ => Ok(grant),
+            _ => Ok(Arc::clone(&held.access)),
         }
     }
 
     /// All keys, oldest first.
     pub fn list(&self) -> Vec<Arc<ApiKey>> {
-        let mut keys: Vec<Arc<ApiKey>> = self.read().values().map(|grant| Arc::clone(&grant.key)).collect();
+        let mut keys: Vec<Arc<ApiKey>> = self.read().values().map(|held| Arc::clone(&held.key)).collect();
         keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         keys
     }
@@ -174,7 +184,7 @@ impl Keys {
     pub fn revoke(&self, id: &str, project: Option<&str>) -> EngineResult<()> {
         let is_meant =
             |key: &ApiKey| key.id == id && (project.is_none() || key.project.as_deref() == project);
-        let found = self.read().iter().find(|(_, grant)| is_meant(&grant.key)).map(|(hash, _)| *hash);
+        let found = self.read().iter().find(|(_, held)| is_meant(&held.key)).map(|(hash, _)| *hash);
         let hash = found.ok_or(EngineError::UnknownKey)?;
         self.store.kv_delete(SPACE, id)?;
         self.write().remove(&hash);
@@ -202,23 +212,25 @@ impl Keys {
         })?;
         self.store.kv_put(SPACE, &record.key.id, &value)?;
         let key = Arc::new(record.key);
-        self.write().insert(hash, Grant { key: Arc::clone(&key), project: new.project });
+        let access = Arc::new(key.access(new.project));
+        self.write().insert(hash, Held { key: Arc::clone(&key), access });
         Ok(key)
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Hash, Grant>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Hash, Held>> {
         self.by_hash.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Hash, Grant>> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Hash, Held>> {
         self.by_hash.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-fn grant(key: ApiKey) -> EngineResult<Grant> {
+fn held(key: ApiKey) -> EngineResult<Held> {
     let project = key.project.as_deref().map(ProjectName::new).transpose();
     let project = project.map_err(|_| EngineError::KeyRecord { id: key.id.clone() })?;
-    Ok(Grant { key: Arc::new(key), project })
+    let access = Arc::new(key.access(project));
+    Ok(Held { key: Arc::new(key), access })
 }
 
 fn hash(secret: &str) -> Hash {

@@ -3,6 +3,7 @@
 //! It bounds what requests may hold and wait for, and puts synchronous work where it may block. It is not: HTTP or the JSON of
 //! replies (`server`), reading of bodies (`decode`), computation (`query`), files (`store`).
 
+mod access;
 mod admission;
 mod advise;
 mod advisor;
@@ -35,6 +36,7 @@ mod warm;
 
 use tidewater_model::names::ProjectName;
 
+pub use access::{Access, Permission, Permissions, Role, table as permission_table};
 pub use advise::Advised;
 pub use advisor::{Advice, Suggestion, TierEstimate, Unserved, Unused};
 pub use answers::{AnswerCache, AnswerStats, Lease};
@@ -45,7 +47,7 @@ pub use error::{EngineError, EngineResult};
 pub use in_flight::Permit;
 pub use ingest::{IngestReply, IngestRequest, RowFault};
 pub use jobs::Job;
-pub use keys::{ApiKey, Grant, KEY_NAME_BYTES_MAX, Keys, NewKey, Refusal, Scope};
+pub use keys::{ApiKey, KEY_NAME_BYTES_MAX, Keys, NewKey, Refusal, Scope};
 pub use page::{AnswerFacts, CacheUse, PageRows, QueryReply};
 pub use questions::{QuestionHandle, QuestionRecord, RollupUse};
 pub use ready::Part;

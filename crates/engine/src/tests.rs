@@ -199,8 +199,8 @@ async fn keys_last_and_end() {
     drop(engine);
 
     let again = Fixture::open(folder, |_| {});
-    let grant = again.engine.keys().verify(&red_secret, NOW).expect("it is still there");
-    assert_eq!((grant.key.as_ref(), grant.project), (red.as_ref(), ProjectName::new("red").ok()));
+    let access = again.engine.keys().verify(&red_secret, NOW).expect("it is still there");
+    assert_eq!((&*access.subject, access.project.clone()), (red.id.as_str(), ProjectName::new("red").ok()));
     again.engine.keys().revoke(&red.id, Some("red")).expect("revoked");
     assert_eq!(again.engine.keys().verify(&red_secret, NOW).map(|_| ()), Err(Refusal::Unknown));
 }

@@ -1,13 +1,18 @@
 //! Who is calling, what they may do, and whose rows they mean.
 //!
-//! Handlers take [`Ingests`], [`Asks`] or [`Administers`]: a route without one of them needs no credential, and the types keep
-//! a route from forgetting its check. Not here: how keys are stored (`engine::keys`).
+//! A handler takes [`May`] with the permission it needs: the type keeps a route from forgetting its check, because there is no
+//! other way to a [`Caller`]. A route without one needs no credential. Not here: what roles and scopes may do
+//! (`engine::access`), how keys are stored (`engine::keys`).
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use tidewater_engine::{Grant, Refusal, Scope, default_project};
+use tidewater_engine::{Access, Permission, Refusal, Role, default_project};
 use tidewater_model::names::ProjectName;
 
 use crate::app::AppState;
@@ -22,21 +27,59 @@ const X_API_KEY: &str = "x-api-key";
 /// A verified caller.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    grant: Grant,
+    access: Arc<Access>,
     /// Every `?project=`; one is usual.
     query_projects: Vec<String>,
     /// `X-Project`.
     header_project: Option<String>,
 }
 
-/// A caller that may send rows.
-pub struct Ingests(pub Caller);
-/// A caller that may ask.
-pub struct Asks(pub Caller);
-/// A caller that may administer.
-pub struct Administers(pub Caller);
+/// A caller that may do what `P` names.
+#[derive(Clone, Debug)]
+pub struct May<P> {
+    caller: Caller,
+    permission: PhantomData<P>,
+}
+
+impl<P> Deref for May<P> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// A permission as a type, for the signatures of handlers.
+pub trait Needed: Send + Sync {
+    /// Which one.
+    const PERMISSION: Permission;
+}
+
+macro_rules! needed {
+    ($($name:ident),*) => {$(
+        #[doc = concat!("[`Permission::", stringify!($name), "`] as a type.")]
+        #[derive(Clone, Copy, Debug)]
+        pub enum $name {}
+
+        impl Needed for $name {
+            const PERMISSION: Permission = Permission::$name;
+        }
+    )*};
+}
+
+needed!(Ingest, Query, Rows, Schema, Status, Define, Delete, Keys, Operate);
 
 impl Caller {
+    /// What kind of user it is.
+    pub fn role(&self) -> Role {
+        self.access.role
+    }
+
+    /// Names the caller in limits and logs: the id of its key. Stable, and no secret.
+    pub fn subject(&self) -> &str {
+        &self.access.subject
+    }
+
     /// Whose rows the request means: `?project=`, then the body, then `X-Project`, then the key's own project or `default`. A key
     /// that is bound to one project may name no other, in any of these places.
     pub fn project(&self, body: Option<&ProjectName>) -> Result<ProjectName, Problem> {
@@ -52,7 +95,7 @@ impl Caller {
         if let Some(name) = &self.header_project {
             places.push(named(name, "X-Project")?);
         }
-        if let Some(own) = &self.grant.project {
+        if let Some(own) = &self.access.project {
             let other = places.iter().find(|place| *place != own);
             return match other {
                 None => Ok(own.clone()),
@@ -65,12 +108,12 @@ impl Caller {
     /// All that decides whose rows a request means besides its body: the key's own project, and the projects named in the request
     /// line and in the header.
     pub fn scope(&self) -> (Option<&ProjectName>, &[String], Option<&str>) {
-        (self.grant.project.as_ref(), &self.query_projects, self.header_project.as_deref())
+        (self.access.project.as_ref(), &self.query_projects, self.header_project.as_deref())
     }
 
     /// The one project the key is bound to; none for all.
     pub fn own_project(&self) -> Option<&ProjectName> {
-        self.grant.project.as_ref()
+        self.access.project.as_ref()
     }
 
     /// Refuses a key that is bound to one project: what follows touches what all projects share.
@@ -87,14 +130,16 @@ impl Caller {
     /// The project the caller sees where none is named: its own, or all.
     pub fn visible(&self) -> Result<Option<ProjectName>, Problem> {
         let is_named = !self.query_projects.is_empty() || self.header_project.is_some();
-        if is_named || self.grant.project.is_some() { self.project(None).map(Some) } else { Ok(None) }
+        if is_named || self.access.project.is_some() { self.project(None).map(Some) } else { Ok(None) }
     }
 
-    fn require(self, scope: Scope) -> Result<Self, Problem> {
-        if self.grant.key.allows(scope) {
-            return Ok(self);
+    fn require(&self, permission: Permission) -> Result<(), Problem> {
+        if self.access.may(permission) {
+            return Ok(());
         }
-        let detail = format!("this key does not have the scope '{scope}'");
+        let (name, role) = (permission.name(), self.role());
+        let detail =
+            format!("this needs the permission '{name}', which this key of the role '{role}' does not have");
         Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail))
     }
 }
@@ -104,12 +149,10 @@ fn wrong_project(other: &ProjectName) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "wrong_project", detail)
 }
 
-impl FromRequestParts<AppState> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+impl Caller {
+    fn of(parts: &Parts, app: &AppState) -> Result<Self, Problem> {
         let secret = secret(&parts.headers)?;
-        let grant = app.engine.keys().verify(secret, app.engine.now()).map_err(refused)?;
+        let access = app.engine.keys().verify(secret, app.engine.now()).map_err(refused)?;
         let query_projects = parts.uri.query().map_or(Ok(Vec::new()), query_projects)?;
         let header_project = match parts.headers.get(X_PROJECT).map(|value| value.to_str()) {
             None => None,
@@ -120,7 +163,7 @@ impl FromRequestParts<AppState> for Caller {
                 );
             }
         };
-        let caller = Caller { grant, query_projects, header_project };
+        let caller = Caller { access, query_projects, header_project };
         // Every route refuses a foreign project in the request line and headers, also those that would not look at it.
         caller.project(None)?;
         Ok(caller)
@@ -160,17 +203,12 @@ fn query_projects(query: &str) -> Result<Vec<String>, Problem> {
     parameter_values(query, "project").collect()
 }
 
-macro_rules! scoped {
-    ($($extractor:ident => $scope:expr),*) => {$(
-        impl FromRequestParts<AppState> for $extractor {
-            type Rejection = Problem;
+impl<P: Needed> FromRequestParts<AppState> for May<P> {
+    type Rejection = Problem;
 
-            async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
-                let caller = Caller::from_request_parts(parts, app).await?;
-                caller.require($scope).map($extractor)
-            }
-        }
-    )*};
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let caller = Caller::of(parts, app)?;
+        caller.require(P::PERMISSION)?;
+        Ok(May { caller, permission: PhantomData })
+    }
 }
-
-scoped!(Ingests => Scope::Ingest, Asks => Scope::Query, Administers => Scope::Admin);

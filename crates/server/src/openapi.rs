@@ -5,6 +5,7 @@ pub mod schema;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use tidewater_engine::permission_table;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
@@ -31,7 +32,11 @@ struct Document;
 
 /// The document before any route is added.
 pub fn document() -> OpenApi {
-    Document::openapi()
+    let mut document = Document::openapi();
+    let description = document.info.description.get_or_insert_default();
+    description.push_str("\n\n## Roles and permissions\n\n");
+    description.push_str(&permission_table());
+    document
 }
 
 /// Adds what every operation shares: how it fails, and how callers show who they are.

@@ -1,5 +1,5 @@
 //! The table of contents of the HTTP interface. Each handler's attribute holds its path, method and schemas; the extractor in its
-//! signature holds the scope it asks for (`auth`).
+//! signature holds the permission it asks for (`auth`).
 
 use std::sync::Arc;
 

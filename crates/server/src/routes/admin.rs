@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidewater_engine::EngineError;
 
 use crate::app::AppState;
-use crate::auth::{Administers, Asks};
+use crate::auth::{self, May};
 use crate::openapi::schema;
 use crate::problem::{Problem, chain};
 use crate::routes::rows::job_json;
@@ -18,7 +18,7 @@ use crate::routes::rows::job_json;
 #[utoipa::path(get, path = "/api/v1/queries", tag = "admin", responses((status = 200, body = schema::RunningList)))]
 pub async fn queries(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Operate>,
 ) -> Result<Json<Value>, Problem> {
     let own = caller.visible()?;
     let running = app.engine.running();
@@ -40,7 +40,7 @@ pub async fn queries(
     responses((status = 204, description = "Cancelled.")))]
 pub async fn cancel(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Operate>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id: u64 = id.parse().map_err(|_| Problem::from(EngineError::UnknownQuery))?;
@@ -58,7 +58,7 @@ pub async fn cancel(
     responses((status = 200, body = schema::JobReply)))]
 pub async fn job(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Delete>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let job = app.engine.jobs().get(&id)?;
@@ -72,7 +72,7 @@ pub async fn job(
 #[utoipa::path(post, path = "/api/v1/backup", tag = "admin", responses((status = 201, body = schema::Backup)))]
 pub async fn backup(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Operate>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.all_projects()?;
     let now = app.engine.now();
@@ -99,10 +99,7 @@ fn backup_folder(app: &AppState) -> PathBuf {
 
 /// Reads every file and compares it with its checksums and the catalog.
 #[utoipa::path(get, path = "/api/v1/verify", tag = "admin", responses((status = 200, body = schema::Verification)))]
-pub async fn verify(
-    State(app): State<AppState>,
-    Administers(caller): Administers,
-) -> Result<Json<Value>, Problem> {
+pub async fn verify(State(app): State<AppState>, caller: May<auth::Operate>) -> Result<Json<Value>, Problem> {
     caller.all_projects()?;
     let report = app.engine.blocking(|engine| Ok(engine.store().verify()?)).await?;
     for problem in &report.problems {
@@ -116,7 +113,7 @@ pub async fn verify(
 
 /// The state of the server in a few figures.
 #[utoipa::path(get, path = "/api/v1/status", tag = "admin", responses((status = 200, body = schema::Status)))]
-pub async fn status(State(app): State<AppState>, _caller: Asks) -> Result<Json<Value>, Problem> {
+pub async fn status(State(app): State<AppState>, _caller: May<auth::Status>) -> Result<Json<Value>, Problem> {
     let stats = app.engine.store().stats();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),

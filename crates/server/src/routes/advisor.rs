@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidewater_engine::{Advised, Suggestion};
 
 use crate::app::AppState;
-use crate::auth::Administers;
+use crate::auth::{self, May};
 use crate::body::parameter_values;
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -22,7 +22,7 @@ const EXAMPLES_MAX: usize = 3;
     responses((status = 200, body = schema::AdviceList)))]
 pub async fn advisor(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Operate>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
     let dataset = parameter_values(query.as_deref().unwrap_or(""), "dataset").next().transpose()?;

@@ -9,7 +9,7 @@ use tidewater_model::names::check_name;
 use tidewater_model::schema::{Dataset, DatasetDefinition};
 
 use crate::app::AppState;
-use crate::auth::{Administers, Asks};
+use crate::auth::{self, May};
 use crate::body::TextBody;
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -34,7 +34,7 @@ fn to_json(dataset: &Dataset) -> Result<Value, Problem> {
 
 /// Every dataset with its definition and the number of rows the caller can see.
 #[utoipa::path(get, path = "/api/v1/datasets", tag = "datasets", responses((status = 200, body = schema::DatasetList)))]
-pub async fn list(State(app): State<AppState>, Asks(caller): Asks) -> Result<Json<Value>, Problem> {
+pub async fn list(State(app): State<AppState>, caller: May<auth::Schema>) -> Result<Json<Value>, Problem> {
     let project = caller.visible()?;
     let mut datasets = Vec::new();
     for (dataset, rows) in app.engine.row_counts(project.as_ref()) {
@@ -50,7 +50,7 @@ pub async fn list(State(app): State<AppState>, Asks(caller): Asks) -> Result<Jso
     responses((status = 200, body = schema::Dataset)))]
 pub async fn get(
     State(app): State<AppState>,
-    _caller: Asks,
+    _caller: May<auth::Schema>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let dataset = app.engine.dataset(&name).map_err(missing)?;
@@ -65,7 +65,7 @@ pub async fn get(
         (status = 201, body = schema::Dataset, description = "Created.")))]
 pub async fn put(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Define>,
     Path(name): Path<String>,
     TextBody(body): TextBody,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
@@ -82,7 +82,7 @@ pub async fn put(
     responses((status = 204, description = "Dropped.")))]
 pub async fn drop(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Define>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.all_projects()?;
@@ -92,7 +92,10 @@ pub async fn drop(
 
 /// Projects that have rows and that the caller can see.
 #[utoipa::path(get, path = "/api/v1/projects", tag = "datasets", responses((status = 200, body = schema::ProjectList)))]
-pub async fn projects(State(app): State<AppState>, Asks(caller): Asks) -> Result<Json<Value>, Problem> {
+pub async fn projects(
+    State(app): State<AppState>,
+    caller: May<auth::Schema>,
+) -> Result<Json<Value>, Problem> {
     let own = caller.visible()?;
     let projects = app.engine.store().projects();
     let visible = projects.iter().filter(|project| own.as_ref().is_none_or(|own| own == *project));

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::app::AppState;
-use crate::auth::Administers;
+use crate::auth::{self, May};
 use crate::exposition;
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -48,7 +48,7 @@ pub async fn ready(State(app): State<AppState>) -> (StatusCode, Json<Value>) {
 pub async fn metrics(State(app): State<AppState>, request: Request) -> Result<Response, Problem> {
     if !app.config.server.metrics_public {
         let (mut parts, _) = request.into_parts();
-        Administers::from_request_parts(&mut parts, &app).await?;
+        May::<auth::Operate>::from_request_parts(&mut parts, &app).await?;
     }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exposition::write(&app))
         .into_response())

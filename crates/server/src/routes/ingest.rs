@@ -12,7 +12,7 @@ use tidewater_engine::{IngestReply, IngestRequest};
 use tidewater_model::limits::IDEMPOTENCY_TOKEN_BYTES_MAX;
 
 use crate::app::AppState;
-use crate::auth::{Administers, Ingests};
+use crate::auth::{self, May};
 use crate::body::{content_encoding, media_type, read, url_parameters};
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -32,7 +32,7 @@ const REJECTS_MAX: usize = 1_000;
     responses((status = 200, body = schema::IngestReply)))]
 pub async fn ingest(
     State(app): State<AppState>,
-    Ingests(caller): Ingests,
+    caller: May<auth::Ingest>,
     Path(dataset): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -155,7 +155,7 @@ fn members(reply: &IngestReply) -> Result<Map<String, Value>, Problem> {
     responses((status = 200, body = schema::RejectList)))]
 pub async fn rejects(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Operate>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
     let parameters = url_parameters(query.as_deref().unwrap_or(""))?;

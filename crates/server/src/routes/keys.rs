@@ -10,7 +10,7 @@ use tidewater_model::names::ProjectName;
 use tidewater_model::time::parse_timestamp_utc;
 
 use crate::app::AppState;
-use crate::auth::Administers;
+use crate::auth::{self, May};
 use crate::body::{JsonBody, from_json};
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -38,10 +38,7 @@ fn to_json(key: &ApiKey) -> Value {
 
 /// Every key the caller may manage, without secrets.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys", responses((status = 200, body = schema::KeyList)))]
-pub async fn list(
-    State(app): State<AppState>,
-    Administers(caller): Administers,
-) -> Result<Json<Value>, Problem> {
+pub async fn list(State(app): State<AppState>, caller: May<auth::Keys>) -> Result<Json<Value>, Problem> {
     let own = caller.visible()?;
     let keys = app.engine.keys().list();
     let visible =
@@ -54,7 +51,7 @@ pub async fn list(
     responses((status = 201, body = schema::CreatedKey)))]
 pub async fn create(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Keys>,
     JsonBody(json): JsonBody,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let body: KeyBody = from_json(json)?;
@@ -71,6 +68,7 @@ pub async fn create(
     }
     let now = app.engine.now();
     let (key, secret) = app.engine.blocking(move |engine| engine.keys().create(new, now)).await?;
+    tracing::info!(subject = caller.subject(), key = key.id, "a key was made");
     let mut object = to_json(&key);
     object["key"] = Value::from(secret);
     Ok((StatusCode::CREATED, Json(object)))
@@ -99,10 +97,12 @@ fn read(body: KeyBody) -> Result<NewKey, Problem> {
     responses((status = 204, description = "Revoked.")))]
 pub async fn revoke(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Keys>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let own = caller.own_project().map(ToString::to_string);
+    let revoked = id.clone();
     app.engine.blocking(move |engine| engine.keys().revoke(&id, own.as_deref())).await?;
+    tracing::info!(subject = caller.subject(), key = revoked, "a key was revoked");
     Ok(StatusCode::NO_CONTENT)
 }

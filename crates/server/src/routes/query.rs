@@ -14,7 +14,7 @@ use tidewater_model::query::QueryRequest;
 
 use crate::answer::{self, Wire, Written, X_CACHE};
 use crate::app::AppState;
-use crate::auth::{Asks, Caller};
+use crate::auth::{self, Caller, May};
 use crate::body::{JsonBody, TextBody, url_parameters};
 use crate::observe::RequestId;
 use crate::openapi::schema;
@@ -30,7 +30,7 @@ use crate::replies::RequestKey;
         (status = 304, description = "The caller has this answer.")))]
 pub async fn query(
     State(app): State<AppState>,
-    Asks(caller): Asks,
+    caller: May<auth::Query>,
     headers: HeaderMap,
     TextBody(body): TextBody,
 ) -> Result<Response, Problem> {
@@ -58,7 +58,7 @@ pub async fn query(
         (status = 304, description = "The caller has this answer.")))]
 pub async fn query_get(
     State(app): State<AppState>,
-    Asks(caller): Asks,
+    caller: May<auth::Query>,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Problem> {
@@ -118,7 +118,7 @@ impl Asked<'_> {
         ("X-Cache" = String, description = "`hit` where every answer was, `miss` where none was, else `partial`.")))))]
 pub async fn batch(
     State(app): State<AppState>,
-    Asks(caller): Asks,
+    caller: May<auth::Query>,
     request_id: axum::Extension<RequestId>,
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {

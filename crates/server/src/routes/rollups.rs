@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidewater_engine::RollupTierStatus;
 
 use crate::app::AppState;
-use crate::auth::Administers;
+use crate::auth::{self, May};
 use crate::body::parameter_values;
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -18,7 +18,7 @@ use crate::routes::datasets::missing;
     responses((status = 200, body = schema::RollupList)))]
 pub async fn rollups(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Operate>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
     caller.all_projects()?;

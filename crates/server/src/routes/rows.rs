@@ -15,7 +15,7 @@ use tidewater_model::time::Zone;
 
 use crate::answer::{Shape, write_cell, write_string};
 use crate::app::AppState;
-use crate::auth::{Administers, Asks};
+use crate::auth::{self, May};
 use crate::body::{JsonBody, from_json};
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -88,7 +88,7 @@ fn row_filter(
     responses((status = 200, body = schema::RowsAnswer)))]
 pub async fn rows(
     State(app): State<AppState>,
-    Asks(caller): Asks,
+    caller: May<auth::Rows>,
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {
     let body: RowsBody = from_json(json)?;
@@ -144,7 +144,7 @@ fn write(reply: &RowsReply, numbers: Numbers) -> Vec<u8> {
     responses((status = 200, body = schema::JobReply)))]
 pub async fn delete(
     State(app): State<AppState>,
-    Administers(caller): Administers,
+    caller: May<auth::Delete>,
     JsonBody(json): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     let body: DeleteBody = from_json(json)?;
