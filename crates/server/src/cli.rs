@@ -7,6 +7,7 @@ mod backup;
 mod client;
 mod datasets;
 mod demo;
+mod health;
 mod import;
 mod keys;
 mod query;
@@ -26,6 +27,7 @@ pub enum Command {
     Keys(keys::Arguments),
     Advise(advise::Arguments),
     Rollups(rollups::Arguments),
+    Health(health::Arguments),
     Verify(backup::VerifyArguments),
     Backup(backup::BackupArguments),
     Restore(backup::RestoreArguments),
@@ -56,6 +58,7 @@ impl Command {
             Command::Keys(arguments) => keys::run(&arguments),
             Command::Advise(arguments) => advise::run(&arguments),
             Command::Rollups(arguments) => rollups::run(&arguments),
+            Command::Health(arguments) => health::run(&arguments),
             Command::Verify(arguments) => backup::verify(&arguments),
             Command::Backup(arguments) => backup::backup(&arguments),
             Command::Restore(arguments) => backup::restore(&arguments),

@@ -116,6 +116,7 @@ fn every_verb_has_help_with_examples_and_shells_complete_it() {
         "keys",
         "advise",
         "rollups",
+        "health",
         "verify",
         "backup",
         "restore",
@@ -154,4 +155,19 @@ fn advice_and_roll_ups_are_shown() {
     assert!(rollups.lines().any(|line| line.starts_with("edits    channel  1d ")), "{rollups}");
     let json: Value = serde_json::from_str(&printed(verb(&server, &["rollups", "--json"]))).expect("JSON");
     assert_eq!(json["rollups"][0]["rollup"], "channel");
+}
+
+#[test]
+fn readiness_is_an_exit_status() {
+    let server = server_with_edits(1);
+    // A probe has no key.
+    let health = |arguments: &[&str]| {
+        let mut command = tidewater(server.folder());
+        command.arg("health").args(arguments);
+        command
+    };
+    assert_eq!(printed(health(&["--url", &server.url])), "ready\n");
+    assert_eq!(printed(health(&["--url", &server.url, "--live"])), "live\n");
+    // Nothing listens on the port that nobody can be given.
+    assert!(refused(health(&["--url", "http://127.0.0.1:1"])).contains("no server answers"));
 }
