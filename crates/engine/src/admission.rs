@@ -10,6 +10,7 @@ use tidewater_model::names::ProjectName;
 use tidewater_query::{CancelToken, Control, ExecuteError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::counters::Counters;
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
 use crate::running::RunningGuard;
@@ -20,14 +21,17 @@ const RETRY_AFTER_S: u64 = 1;
 /// Places for running questions, and a bounded queue before them.
 pub(crate) struct Admission {
     places: Arc<Semaphore>,
+    running_max: usize,
     waiting: AtomicUsize,
     waiting_max: usize,
 }
 
 impl Admission {
     pub fn new(running_max: usize, waiting_max: usize) -> Self {
+        let running_max = running_max.max(1);
         Admission {
-            places: Arc::new(Semaphore::new(running_max.max(1))),
+            places: Arc::new(Semaphore::new(running_max)),
+            running_max,
             waiting: AtomicUsize::new(0),
             waiting_max,
         }
@@ -44,6 +48,17 @@ impl Admission {
             Ok(Err(_closed)) => Err(EngineError::ShuttingDown),
             Err(_elapsed) => Err(ExecuteError::Deadline.into()),
         }
+    }
+
+    /// Questions being computed, and how many may be.
+    pub fn running(&self) -> (u64, u64) {
+        let free = self.places.available_permits().min(self.running_max);
+        ((self.running_max - free) as u64, self.running_max as u64)
+    }
+
+    /// Questions waiting for their turn, and how many may.
+    pub fn waiting(&self) -> (u64, u64) {
+        (self.waiting.load(Ordering::Relaxed) as u64, self.waiting_max as u64)
     }
 
     pub fn close(&self) {
@@ -83,7 +98,11 @@ impl Engine {
         let deadline = Instant::now() + self.config.query_timeout;
         let cancel = CancelToken::default();
         let guard: RunningGuard = self.running.enter(project, dataset, self.now(), cancel.clone());
-        let place = self.admission.enter(deadline).await?;
+        let place = self.admission.enter(deadline).await.inspect_err(|error| {
+            if matches!(error, EngineError::Overloaded { .. }) {
+                Counters::add(&self.counters.questions_refused, 1);
+            }
+        })?;
         let control = Control { deadline: Some(deadline), cancel, ..Control::default() };
         let done = tokio::task::spawn_blocking(move || {
             // The place is given back when the computation has really ended, not when its caller left.

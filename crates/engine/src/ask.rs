@@ -220,7 +220,8 @@ impl Engine {
         };
         let serves = serves && lease.cursor.is_none_or(|id| self.cursors.keep(id));
         if serves {
-            self.hit(&lease.recorded);
+            // Who keeps written replies counts their uses; the answer cache was not asked.
+            lease.recorded.answered();
         }
         serves
     }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::answers::{Entrance, Kept};
 use crate::ask::Question;
+use crate::counters::Counters;
 use crate::cursors::Pinned;
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
@@ -145,7 +146,7 @@ impl Engine {
         // What they took together is shared out evenly: who of them caused how much cannot be told.
         let elapsed = began.elapsed() / questions.len().max(1) as u32;
         let answers = questions.iter().zip(answers);
-        answers.map(|(question, answer)| self.keepable(question, answer, elapsed)).collect()
+        answers.map(|(question, answer)| self.keepable(question, answer, (began, elapsed))).collect()
     }
 
     /// The asked page of an answer. One with more pages is pinned for them.
@@ -153,12 +154,16 @@ impl Engine {
         &self,
         question: &Question,
         answer: Result<Answer, ExecuteError>,
-        elapsed: Duration,
+        (began, elapsed): (Instant, Duration),
     ) -> EngineResult<Kept> {
         let query = &question.subject.query;
         let answer = Arc::new(answer?);
         let recorded = self.questions.computed(query, &answer, elapsed);
-        let facts = Arc::new(AnswerFacts::of(&answer));
+        let waited = began.saturating_duration_since(question.arrived);
+        self.counters.stages.add(waited, answer.explain());
+        Counters::add(&self.counters.rows_scanned, answer.rows_scanned());
+        Counters::add(&self.counters.bytes_scanned, answer.bytes_scanned());
+        let facts = Arc::new(AnswerFacts::of(&answer, waited));
         let page = PageRows::of(&answer, query.offset, query.limit);
         let next = query.offset + page.rows.len() as u64;
         let (version, as_of) = (question.subject.currency.version(), question.snapshot.as_of());

@@ -26,6 +26,17 @@ use crate::spill;
 /// Seconds after which a full budget of bytes in flight may have room.
 const RETRY_AFTER_S: u64 = 1;
 
+/// How full a queue or a pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueUse {
+    /// Its name; one that ends in `_bytes` is measured in bytes, any other in requests.
+    pub queue: &'static str,
+    /// What is in it.
+    pub used: u64,
+    /// What it takes at most.
+    pub limit: u64,
+}
+
 /// Everything a server needs of the database. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -141,6 +152,20 @@ impl Engine {
         self.in_flight.used()
     }
 
+    /// How full everything is that may become full and then refuses work.
+    pub fn queues(&self) -> Vec<QueueUse> {
+        let memory = (self.executor.memory_bytes() as u64, self.executor.config().memory_bytes_max as u64);
+        let store = (self.store.queue_bytes(), self.store.config().queue_bytes_max);
+        let queue = |queue, (used, limit)| QueueUse { queue, used, limit };
+        vec![
+            queue("questions_running", self.admission.running()),
+            queue("questions_waiting", self.admission.waiting()),
+            queue("question_memory_bytes", memory),
+            queue("request_bytes", (self.in_flight.used(), self.in_flight.max())),
+            queue("store_bytes", store),
+        ]
+    }
+
     /// Bytes that running questions hold.
     pub fn query_memory_bytes(&self) -> usize {
         self.executor.memory_bytes()
@@ -154,6 +179,11 @@ impl Engine {
     /// What the answer cache has done.
     pub fn answer_stats(&self) -> AnswerStats {
         self.answers.stats()
+    }
+
+    /// Bytes that kept answers and partial results may take.
+    pub fn cache_limits(&self) -> (u64, u64) {
+        (self.config.answers_bytes_max, self.executor.config().partials_bytes_max as u64)
     }
 
     /// What the cache of partial results has done.

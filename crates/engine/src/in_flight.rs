@@ -34,6 +34,11 @@ impl InFlight {
         Ok(permit)
     }
 
+    /// Bytes there are.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
     /// Bytes taken now.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)

@@ -4,6 +4,7 @@
 //! memory is covered by its permit. Not here: how rows are read (`decode`) and made durable (`store`).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow_buffer::BooleanBuffer;
 use bytes::Bytes;
@@ -145,6 +146,7 @@ impl Engine {
     }
 
     fn prepare(&self, request: &mut IngestRequest, dataset: &Dataset) -> EngineResult<Prepared> {
+        let began = Instant::now();
         let bytes_max = usize::try_from(self.config.body_bytes_max).unwrap_or(usize::MAX);
         let body = if request.encoding == Encoding::Identity && request.body.len() <= bytes_max {
             request.body.clone()
@@ -168,6 +170,7 @@ impl Engine {
         if let Some(horizon) = horizon(dataset, options.now) {
             refuse_expired(&mut decoded, horizon);
         }
+        self.counters.decoding.0.add_duration(began.elapsed());
         let body_hash = if request.token.is_some() { xxh3_128(&body) } else { 0 };
         Ok(Prepared { decoded, body_hash, bytes: body.len() as u64 })
     }

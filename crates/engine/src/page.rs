@@ -30,14 +30,16 @@ pub struct AnswerFacts {
     pub rows_scanned: u64,
     /// Bytes of decoded columns looked at.
     pub bytes_scanned: u64,
-    /// How it was done, where asked for.
-    pub explain: Option<Explain>,
+    /// How it was done, whether the question asks to be told or not.
+    pub explain: Arc<Explain>,
+    /// Time from the question's arrival until its computation began: resolving, gathering, waiting for a place.
+    pub waited: Duration,
     /// From when on rows were still there, for a partial answer.
     pub covered_from: Option<Timestamp>,
 }
 
 impl AnswerFacts {
-    pub(crate) fn of(answer: &Answer) -> Self {
+    pub(crate) fn of(answer: &Answer, waited: Duration) -> Self {
         AnswerFacts {
             totals: answer.totals().map(<[Cell]>::to_vec),
             others: answer.others().cloned(),
@@ -46,7 +48,8 @@ impl AnswerFacts {
             source: answer.source().to_owned(),
             rows_scanned: answer.rows_scanned(),
             bytes_scanned: answer.bytes_scanned(),
-            explain: answer.explain().cloned(),
+            explain: Arc::new(answer.explain().clone()),
+            waited,
             covered_from: answer.covered_from(),
         }
     }

@@ -153,10 +153,9 @@ fn measure(
         answer.source(),
         answer.total_rows()
     );
-    if let Some(explain) = answer.explain() {
-        let times = (explain.plan_time, explain.scan_time, explain.merge_time, explain.finish_time);
-        println!("  plan, scan, merge, finish {times:?}; {:?}", explain.sources);
-    }
+    let explain = answer.explain();
+    let times = (explain.plan_time, explain.scan_time, explain.merge_time, explain.finish_time);
+    println!("  plan, scan, merge, finish {times:?}; {:?}", explain.sources);
     report("  cold", colds);
     report("  quiet", (0..100).map(|_| ask(&whole).0).collect());
     // 20,000 rows a second in requests of 2,000, ten questions a second; a chunk settles after 16,000 rows.

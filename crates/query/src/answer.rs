@@ -29,7 +29,7 @@ pub struct MetricQuality {
     pub relative_error: f64,
 }
 
-/// What the question cost and how it was done (`include.explain`).
+/// What the question cost and how it was done: what `include.explain` shows, and what is kept of slow questions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explain {
     /// Units (segments and chunks in memory) whose spans touch the range.
@@ -81,7 +81,7 @@ pub struct Answer {
     pub(crate) bytes_scanned: u64,
     pub(crate) cache_use: CacheUse,
     pub(crate) source: String,
-    pub(crate) explain: Option<Explain>,
+    pub(crate) explain: Explain,
     pub(crate) covered_from: Option<Timestamp>,
 }
 
@@ -172,9 +172,9 @@ impl Answer {
         self.cache_use
     }
 
-    /// How it was done, where asked for.
-    pub fn explain(&self) -> Option<&Explain> {
-        self.explain.as_ref()
+    /// How it was done.
+    pub fn explain(&self) -> &Explain {
+        &self.explain
     }
 
     /// The instant from which on rows were still there, where the question allowed a partial answer and got one.

@@ -64,7 +64,7 @@ pub(crate) fn finish(
         bytes_scanned: 0,
         cache_use: Default::default(),
         source,
-        explain: query.include.explain.then_some(explain),
+        explain,
         covered_from: None,
     })
 }

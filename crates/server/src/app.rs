@@ -8,6 +8,7 @@ use tidewater_engine::Engine;
 use crate::config::Config;
 use crate::metrics::HttpMetrics;
 use crate::replies::Replies;
+use crate::work::Work;
 
 /// The server's components.
 pub struct App {
@@ -17,8 +18,10 @@ pub struct App {
     pub config: Config,
     /// Replies to questions in their written form.
     pub replies: Replies,
-    /// Requests by route, method and status, and their durations.
+    /// Figures of requests.
     pub http: HttpMetrics,
+    /// Figures of questions and ingest requests.
+    pub work: Work,
     /// The OpenAPI document, written once at start.
     pub openapi: Bytes,
 }

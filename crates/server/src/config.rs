@@ -7,6 +7,7 @@ mod cache;
 mod ingest;
 mod load;
 mod log;
+mod metrics;
 mod query;
 mod server;
 mod store;
@@ -21,6 +22,7 @@ pub use cache::CacheConfig;
 pub use ingest::IngestConfig;
 pub use load::{Sources, load};
 pub use log::{LogConfig, LogFormat};
+pub use metrics::MetricsConfig;
 pub use query::QueryConfig;
 pub use server::ServerConfig;
 pub use store::StoreSection;
@@ -41,6 +43,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// Log lines.
     pub log: LogConfig,
+    /// What monitoring systems fetch.
+    pub metrics: MetricsConfig,
     /// Credentials.
     pub auth: AuthConfig,
     /// Datasets to create or widen at start, as `PUT /api/v1/datasets/NAME` would.
@@ -54,6 +58,9 @@ impl Config {
         let mut shown = self.clone();
         if !shown.auth.admin_key.is_empty() {
             "(set)".clone_into(&mut shown.auth.admin_key);
+        }
+        if !shown.metrics.token.is_empty() {
+            "(set)".clone_into(&mut shown.metrics.token);
         }
         toml::to_string_pretty(&shown)
     }

@@ -18,6 +18,7 @@ mod replies;
 mod router;
 mod routes;
 mod serve;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,6 +92,8 @@ impl ServeArguments {
 }
 
 fn main() -> ExitCode {
+    // The first call notes the moment.
+    metrics::start_time_seconds();
     let outcome = match Cli::parse().verb {
         Verb::Serve(arguments) => arguments.run(),
         Verb::Other(command) => command.run(),

@@ -1,166 +1,190 @@
-//! `/metrics`: Prometheus text (format 0.0.4) over plain atomics and the store's own figures.
+//! Figures of HTTP requests, and the forms in which all figures leave the server.
 //!
 //! A library's registry would look every label set up by hash on each request; the routes, methods and statuses here are
-//! few and known at start, so a table of atomics is both smaller and faster.
+//! few and known at start, so a table of atomics is both smaller and faster. Not here: which figures there are (`exposition`).
+
+mod families;
+mod process;
+mod text;
 
 use std::collections::HashMap;
-use std::fmt::{Display, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use tidewater_store::Histogram;
 
-/// Upper bounds of the duration histograms, in seconds: from an in-memory answer to the default timeout.
-const DURATION_BOUNDS_S: [f64; 14] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+pub use families::{Families, Figure, Kind};
+pub use process::{ProcessFacts, start_time_seconds};
+pub use text::write as to_text;
+
 /// The label of requests that match no route.
-const NO_ROUTE: &str = "none";
-const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "other"];
+pub const NO_ROUTE: &str = "none";
+const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"];
 /// Every status this server sends; anything else counts as the last.
-const STATUSES: [u16; 21] =
-    [200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422, 429, 500, 503, 507, 0];
+const STATUSES: [u16; 24] = [
+    200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413, 415, 422, 429, 431, 500, 503,
+    504, 507, 0,
+];
 
-/// A histogram of durations with fixed bounds.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [AtomicU64; DURATION_BOUNDS_S.len()],
-    count: AtomicU64,
-    sum_us: AtomicU64,
+/// A route's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(u16);
+
+#[derive(Debug)]
+struct Route {
+    name: String,
+    counts: [[AtomicU64; STATUSES.len()]; METHODS.len()],
+    durations: Histogram,
+    request_sizes: Histogram,
+    response_sizes: Histogram,
 }
 
-impl Histogram {
-    /// Adds one duration.
-    pub fn record(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = DURATION_BOUNDS_S.partition_point(|bound| *bound < seconds);
-        if let Some(bucket) = self.buckets.get(bucket) {
-            bucket.fetch_add(1, Ordering::Relaxed);
+impl Route {
+    fn new(name: String) -> Self {
+        Route {
+            name,
+            counts: Default::default(),
+            durations: Histogram::of_durations(),
+            request_sizes: Histogram::of_sizes(),
+            response_sizes: Histogram::of_sizes(),
         }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(duration.as_micros() as u64, Ordering::Relaxed);
     }
 }
 
-#[derive(Debug, Default)]
-struct Route {
-    counts: [[AtomicU64; STATUSES.len()]; METHODS.len()],
-    durations: Histogram,
-}
-
-/// Counters of HTTP requests.
+/// Figures of HTTP requests by route.
 #[derive(Debug)]
 pub struct HttpMetrics {
-    // Filled at start and never changed, so that no lock is needed.
-    routes: HashMap<String, Route>,
-    none: Route,
+    /// Filled at start and never changed, so that no lock is needed; the last one stands for all paths without a route.
+    routes: Vec<Route>,
+    places: HashMap<String, RouteId>,
+    in_flight: AtomicI64,
+    abandoned: AtomicU64,
 }
 
 impl HttpMetrics {
-    /// Counters for these routes; requests to any other count together.
+    /// For these routes; requests to any other count together.
     pub fn new(routes: impl Iterator<Item = String>) -> Self {
-        HttpMetrics {
-            routes: routes.map(|route| (route, Route::default())).collect(),
-            none: Route::default(),
-        }
+        let routes: Vec<Route> = routes.chain([NO_ROUTE.to_owned()]).map(Route::new).collect();
+        let places = routes.iter().enumerate();
+        let places = places.map(|(place, route)| (route.name.clone(), RouteId(place as u16))).collect();
+        HttpMetrics { routes, places, in_flight: AtomicI64::new(0), abandoned: AtomicU64::new(0) }
     }
 
-    /// Counts one request.
-    pub fn record(&self, route: &str, method: &Method, status: StatusCode, elapsed: Duration) {
-        let route = self.routes.get(route).unwrap_or(&self.none);
+    /// The place of a path template; none for one that is no route.
+    pub fn route(&self, path: Option<&str>) -> RouteId {
+        let none = RouteId(self.routes.len() as u16 - 1);
+        path.and_then(|path| self.places.get(path).copied()).unwrap_or(none)
+    }
+
+    /// The path template at a place.
+    pub fn route_name(&self, route: RouteId) -> &str {
+        self.of(route).map_or(NO_ROUTE, |route| &route.name)
+    }
+
+    /// A request has come.
+    pub fn began(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request's last byte is sent, or its client is gone.
+    pub fn ended(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A client left before the answer.
+    pub fn abandoned(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one answered request.
+    pub fn answered(&self, route: RouteId, method: &Method, status: StatusCode, elapsed: Duration) {
+        let Some(route) = self.of(route) else { return };
         let method = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         let status = STATUSES.iter().position(|code| *code == status.as_u16()).unwrap_or(STATUSES.len() - 1);
         route.counts[method][status].fetch_add(1, Ordering::Relaxed);
-        route.durations.record(elapsed);
+        route.durations.add_duration(elapsed);
     }
 
-    /// Writes all requests seen so far.
-    pub fn write(&self, out: &mut Text) {
-        let routes =
-            || self.routes.iter().map(|(name, route)| (name.as_str(), route)).chain([(NO_ROUTE, &self.none)]);
-        out.family("http_requests_total", "counter", "Requests by route, method and status.");
-        for (name, route) in routes() {
+    /// Bytes of a request's body as they came over the wire.
+    pub fn received(&self, route: RouteId, bytes: u64) {
+        if let Some(route) = self.of(route) {
+            route.request_sizes.add(bytes);
+        }
+    }
+
+    /// Bytes of a response's body as they went over the wire.
+    pub fn sent(&self, route: RouteId, bytes: u64) {
+        if let Some(route) = self.of(route) {
+            route.response_sizes.add(bytes);
+        }
+    }
+
+    fn of(&self, route: RouteId) -> Option<&Route> {
+        self.routes.get(usize::from(route.0))
+    }
+
+    /// Adds all requests seen so far.
+    pub fn collect(&self, out: &mut Families) {
+        let requests = out.family(
+            "http_requests_total",
+            Kind::Counter,
+            "Requests answered, by route, method and status. Paths without a route count under the route 'none'.",
+        );
+        for route in &self.routes {
             for (method, statuses) in METHODS.iter().zip(&route.counts) {
                 for (status, count) in STATUSES.iter().zip(statuses) {
                     let count = count.load(Ordering::Relaxed);
                     if count > 0 {
                         let status = if *status == 0 { "other".to_owned() } else { status.to_string() };
-                        out.sample("", &[("route", name), ("method", method), ("status", &status)], count);
+                        let labels =
+                            [("route", route.name.as_str()), ("method", method), ("status", &status)];
+                        requests.add(&labels, count);
                     }
                 }
             }
         }
-        out.family("http_request_duration_seconds", "histogram", "Time to answer, by route.");
-        for (name, route) in routes() {
-            if route.durations.count.load(Ordering::Relaxed) > 0 {
-                out.histogram(&[("route", name)], &route.durations);
+        self.histograms(out);
+        let in_flight = self.in_flight.load(Ordering::Relaxed).max(0);
+        let help = "Requests whose last byte is not yet sent.";
+        out.single("http_requests_in_flight", Kind::Gauge, help, in_flight);
+        let help =
+            "Requests whose client went away before the answer; http_requests_total does not count them.";
+        let abandoned = self.abandoned.load(Ordering::Relaxed);
+        out.single("tidewater_http_requests_abandoned_total", Kind::Counter, help, abandoned);
+    }
+
+    fn histograms(&self, out: &mut Families) {
+        type Of = fn(&Route) -> &Histogram;
+        let histograms: [(&'static str, &'static str, Of, f64); 3] = [
+            (
+                "http_request_duration_seconds",
+                "Time from the head of a request to the head of its answer, by route.",
+                |route| &route.durations,
+                1e-6,
+            ),
+            (
+                "http_request_size_bytes",
+                "Bytes of request bodies as they came over the wire, by route.",
+                |route| &route.request_sizes,
+                1.0,
+            ),
+            (
+                "http_response_size_bytes",
+                "Bytes of response bodies as they went over the wire, streamed ones once they have ended, by route.",
+                |route| &route.response_sizes,
+                1.0,
+            ),
+        ];
+        for (name, help, of, scale) in histograms {
+            let family = out.family(name, Kind::Histogram, help);
+            for route in &self.routes {
+                let counts = of(route).read();
+                if counts.count() > 0 {
+                    family.histogram(&[("route", &route.name)], &counts, scale);
+                }
             }
         }
-    }
-}
-
-/// Prometheus text under construction.
-#[derive(Debug, Default)]
-pub struct Text {
-    out: String,
-    family: &'static str,
-}
-
-impl Text {
-    /// Starts a metric; all its samples follow.
-    pub fn family(&mut self, name: &'static str, kind: &str, help: &str) {
-        self.family = name;
-        self.line(format_args!("# HELP tidewater_{name} {help}\n# TYPE tidewater_{name} {kind}\n"));
-    }
-
-    /// A metric with one sample without labels.
-    pub fn single(&mut self, name: &'static str, kind: &str, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample("", &[], value);
-    }
-
-    /// One sample of the metric.
-    pub fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
-        let name = self.family;
-        self.line(format_args!("tidewater_{name}{suffix}"));
-        for (index, (label, text)) in labels.iter().enumerate() {
-            let open = if index == 0 { '{' } else { ',' };
-            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            self.line(format_args!("{open}{label}=\"{text}\""));
-        }
-        let close = if labels.is_empty() { "" } else { "}" };
-        self.line(format_args!("{close} {value}\n"));
-    }
-
-    /// The samples of one histogram.
-    pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
-        let counts = histogram.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = DURATION_BOUNDS_S.into_iter().zip(counts).collect();
-        let count = histogram.count.load(Ordering::Relaxed);
-        self.buckets(labels, &buckets, count, histogram.sum_us.load(Ordering::Relaxed) as f64 / 1e6);
-    }
-
-    /// The samples of a histogram given as counts per bucket (not yet cumulative).
-    pub fn buckets(&mut self, labels: &[(&str, &str)], buckets: &[(f64, u64)], count: u64, sum: f64) {
-        let mut below = 0;
-        for (bound, in_bucket) in buckets {
-            below += in_bucket;
-            let bound = bound.to_string();
-            let labels: Vec<(&str, &str)> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
-            self.sample("_bucket", &labels, below);
-        }
-        let labels_inf: Vec<(&str, &str)> = labels.iter().copied().chain([("le", "+Inf")]).collect();
-        self.sample("_bucket", &labels_inf, count.max(below));
-        self.sample("_sum", labels, sum);
-        self.sample("_count", labels, count.max(below));
-    }
-
-    /// The finished text.
-    pub fn finish(self) -> String {
-        self.out
-    }
-
-    fn line(&mut self, text: std::fmt::Arguments<'_>) {
-        self.out.write_fmt(text).expect("writing to a String cannot fail");
     }
 }
 
@@ -171,19 +195,25 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_labels_escaped() {
         let metrics = HttpMetrics::new(["/a\"b".to_owned()].into_iter());
+        let route = metrics.route(Some("/a\"b"));
         for ms in [1, 2, 700] {
-            metrics.record("/a\"b", &Method::POST, StatusCode::OK, Duration::from_millis(ms));
+            metrics.answered(route, &Method::POST, StatusCode::OK, Duration::from_millis(ms));
+            metrics.sent(route, 300);
         }
-        metrics.record("/nowhere", &Method::PATCH, StatusCode::IM_A_TEAPOT, Duration::ZERO);
-        let mut text = Text::default();
-        metrics.write(&mut text);
-        let text = text.finish();
+        let none = metrics.route(None);
+        metrics.answered(none, &Method::TRACE, StatusCode::IM_A_TEAPOT, Duration::ZERO);
+        let mut families = Families::default();
+        metrics.collect(&mut families);
+        let text = to_text(&families);
         for line in [
-            r#"tidewater_http_requests_total{route="/a\"b",method="POST",status="200"} 3"#,
-            r#"tidewater_http_requests_total{route="none",method="other",status="other"} 1"#,
-            r#"tidewater_http_request_duration_seconds_bucket{route="/a\"b",le="0.0025"} 2"#,
-            r#"tidewater_http_request_duration_seconds_bucket{route="/a\"b",le="+Inf"} 3"#,
-            r#"tidewater_http_request_duration_seconds_count{route="/a\"b"} 3"#,
+            r#"http_requests_total{route="/a\"b",method="POST",status="200"} 3"#,
+            r#"http_requests_total{route="none",method="other",status="other"} 1"#,
+            r#"http_request_duration_seconds_bucket{route="/a\"b",le="0.0025"} 2"#,
+            r#"http_request_duration_seconds_bucket{route="/a\"b",le="+Inf"} 3"#,
+            r#"http_request_duration_seconds_sum{route="/a\"b"} 0.703"#,
+            r#"http_response_size_bytes_bucket{route="/a\"b",le="256"} 0"#,
+            r#"http_response_size_bytes_count{route="/a\"b"} 3"#,
+            "http_requests_in_flight 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

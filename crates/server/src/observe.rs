@@ -1,8 +1,11 @@
-//! Around every request: its id, its counters, its one log line, and the body of its problem.
+//! Around every request: its id and trace, its counters, its one log line, and the body of its problem.
+
+mod bodies;
+mod trace;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -11,34 +14,50 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::AppState;
+use crate::metrics::HttpMetrics;
 use crate::problem::Problem;
+
+use trace::TRACEPARENT;
+pub use trace::TraceContext;
 
 /// The header that carries a request's id, in and out.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken from a client: it is repeated in replies and logs.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// A request's id.
+/// What names a request: its id for people, its place in a trace for tools. Handlers find it among the request's extensions.
 #[derive(Clone, Debug)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(Arc<Named>);
+
+#[derive(Debug)]
+struct Named {
+    id: String,
+    trace: TraceContext,
+}
 
 impl RequestId {
-    /// As text.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.id
     }
 
-    /// The client's own id where it is short and plain, else a new one.
+    /// The trace it belongs to.
+    pub fn trace(&self) -> &TraceContext {
+        &self.0.trace
+    }
+
+    /// The client's own id where it is short and plain, else a new one; the client's trace, or a new one.
     fn of(headers: &HeaderMap) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let given = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
-        match given {
-            Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => RequestId(Arc::from(id)),
+        let id = match given {
+            Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
             _ => {
                 let count = NEXT.fetch_add(1, Ordering::Relaxed);
-                RequestId(Arc::from(format!("{:08x}-{count:08x}", process_id())))
+                format!("{:08x}-{count:08x}", process_id())
             }
-        }
+        };
+        RequestId(Arc::new(Named { id, trace: TraceContext::of(headers) }))
     }
 }
 
@@ -48,19 +67,43 @@ fn process_id() -> u32 {
     *ID.get_or_init(|| getrandom::u32().unwrap_or_else(|_| std::process::id()))
 }
 
+/// Counts a request that is not answered as abandoned: its client went away, and the future that answers it was dropped.
+struct Unanswered<'a>(&'a HttpMetrics);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.abandoned();
+        self.0.ended();
+    }
+}
+
 /// The middleware.
 pub async fn observe(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId::of(request.headers());
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = app.http.route(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).await;
+    app.http.began();
+    let unanswered = Unanswered(&app.http);
+    let response = next.run(bodies::count_request(&app, route, request)).await;
     let elapsed = started.elapsed();
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    app.http.record(route, &method, response.status(), elapsed);
+    std::mem::forget(unanswered);
+    app.http.answered(route, &method, response.status(), elapsed);
+    let response = complete(response, &id, &method, app.http.route_name(route), elapsed);
+    bodies::count_response(&app, route, response)
+}
+
+/// Adds what every response has, logs it, and writes the body of a problem.
+fn complete(
+    mut response: Response,
+    id: &RequestId,
+    method: &Method,
+    route: &str,
+    elapsed: Duration,
+) -> Response {
     if let Some(problem) = problem_of(&mut response) {
-        log(&problem, &id, &method, route);
+        log(&problem, id, method, route);
         let headers = std::mem::take(response.headers_mut());
         response = problem.render(id.as_str());
         // `Allow` of a 405 and the like stay; what describes the old body does not.
@@ -77,6 +120,7 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
+    response.headers_mut().insert(TRACEPARENT, id.trace().header());
     response
 }
 
@@ -96,7 +140,10 @@ fn problem_of(response: &mut Response) -> Option<Problem> {
 fn log(problem: &Problem, id: &RequestId, method: &Method, route: &str) {
     let (request_id, status, code) = (id.as_str(), problem.status.as_u16(), problem.code);
     match &problem.cause {
-        Some(cause) => tracing::error!(request_id, %method, route, status, code, cause, "request failed"),
+        Some(cause) => {
+            let trace_id = format_args!("{:032x}", id.trace().trace_id);
+            tracing::error!(request_id, %trace_id, %method, route, status, code, cause, "request failed");
+        }
         None => {
             tracing::debug!(request_id, %method, route, status, code, detail = problem.detail, "request refused")
         }

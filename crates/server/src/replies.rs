@@ -5,6 +5,7 @@
 //! written differently (`engine`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
 use tidewater_engine::{AnswerCache, Engine, Lease};
@@ -67,18 +68,42 @@ struct Reply {
 /// All written replies.
 pub struct Replies {
     cache: AnswerCache<RequestKey, Reply>,
+    bytes_max: u64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// What written replies have done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplyStats {
+    /// Requests answered with one.
+    pub hits: u64,
+    /// Requests that had to be read.
+    pub misses: u64,
+    /// Replies pushed out by others.
+    pub evictions: u64,
+    /// Bytes held.
+    pub bytes: u64,
 }
 
 impl Replies {
     /// None yet, and at most `bytes_max` bytes of them.
     pub fn new(bytes_max: u64) -> Self {
-        Replies { cache: AnswerCache::new(bytes_max) }
+        Replies {
+            cache: AnswerCache::new(bytes_max),
+            bytes_max,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     /// The reply to the same request, where it still answers.
     pub fn find(&self, engine: &Engine, key: &RequestKey) -> Option<Arc<Written>> {
-        let Reply { written, lease } = self.cache.get(key)?;
-        engine.still_answers(&lease).then_some(written)
+        let found = self.cache.get(key);
+        let written = found.filter(|reply| engine.still_answers(&reply.lease)).map(|reply| reply.written);
+        let counter = if written.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        written
     }
 
     /// Keeps a reply.
@@ -89,13 +114,18 @@ impl Replies {
         self.cache.insert(key, Reply { written, lease: Arc::new(lease) }, bytes as u64);
     }
 
-    /// Bytes held.
-    pub fn bytes(&self) -> u64 {
-        self.cache.bytes()
+    /// Bytes it may hold.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 
-    /// Replies pushed out by others.
-    pub fn evictions(&self) -> u64 {
-        self.cache.evictions()
+    /// What it has done.
+    pub fn stats(&self) -> ReplyStats {
+        ReplyStats {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            evictions: self.cache.evictions(),
+            bytes: self.cache.bytes(),
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! signature holds the permission it asks for (`auth`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::{Router, middleware};
@@ -19,6 +20,7 @@ use crate::openapi;
 use crate::problem::Problem;
 use crate::replies::Replies;
 use crate::routes::{admin, advisor, datasets, health, ingest, keys, page, query, rollups, rows};
+use crate::work::Work;
 
 /// Every route with its state.
 pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Error> {
@@ -55,6 +57,7 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
     let app: AppState = Arc::new(App {
         engine,
         replies: Replies::new(config.cache.answers_bytes_max / 2),
+        work: Work::new(Duration::from_millis(config.log.slow_query_ms)),
         config,
         http: HttpMetrics::new(document.paths.paths.keys().cloned()),
         openapi: serde_json::to_vec(&document)?.into(),

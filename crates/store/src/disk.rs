@@ -17,6 +17,15 @@ pub use real::RealDisk;
 /// The shared form every part of the store holds.
 pub type DiskRef = Arc<dyn Disk>;
 
+/// Room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes an unprivileged process can still write.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
 /// Files and folders.
 ///
 /// A new name, a rename or a removal is durable only after [`Disk::sync_dir`] of its folder; bytes only after
@@ -38,8 +47,8 @@ pub trait Disk: Send + Sync + Debug {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Bytes an unprivileged process can still write on the file system that holds a folder.
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+    /// Room on the file system that holds a folder.
+    fn space(&self, dir: &Path) -> io::Result<DiskSpace>;
     /// Takes an exclusive lock that lasts until the guard is dropped; `WouldBlock` when another holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 }

@@ -13,6 +13,7 @@ pub mod disk;
 mod error;
 mod flush;
 mod health;
+mod histogram;
 mod log;
 mod maintenance;
 mod memtable;
@@ -39,6 +40,7 @@ pub use chunk::{Chunk, ProjectSpan, Run};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::StoreConfig;
 pub use error::{StoreError, StoreResult};
+pub use histogram::{Histogram, HistogramCounts};
 pub use log::Token;
 pub use maintenance::RollupStatus;
 pub use retention::{RetentionPlan, SegmentAge, plan_retention};
@@ -51,7 +53,7 @@ pub use sidecar::{
     plan_history_merge, sidecar_path,
 };
 pub use snapshot::{DatasetView, Snapshot};
-pub use stats::{SYNC_BUCKETS_US, StoreStats};
+pub use stats::StoreStats;
 pub use store::Store;
 pub use tombstone::Tombstone;
 pub use verify::{VerifyReport, verify};

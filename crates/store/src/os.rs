@@ -8,8 +8,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Bytes an unprivileged process can still write on the file system that holds `dir`.
-pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+use crate::disk::DiskSpace;
+
+/// Room on the file system that holds `dir`.
+pub fn space(dir: &Path) -> io::Result<DiskSpace> {
     let path = CString::new(dir.as_os_str().as_bytes())?;
     let mut facts = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: `path` is a NUL-terminated string and `facts` a writable statvfs; both outlive the call.
@@ -19,8 +21,9 @@ pub fn free_bytes(dir: &Path) -> io::Result<u64> {
     }
     // SAFETY: a zeroed statvfs is a valid value (plain integers), and the call that succeeded filled it.
     let facts = unsafe { facts.assume_init() };
-    #[allow(clippy::unnecessary_cast, reason = "the field's width differs between platforms")]
-    Ok((facts.f_bavail as u64).saturating_mul(facts.f_frsize as u64))
+    #[allow(clippy::unnecessary_cast, reason = "the fields' widths differ between platforms")]
+    let (free, all, size) = (facts.f_bavail as u64, facts.f_blocks as u64, facts.f_frsize as u64);
+    Ok(DiskSpace { free_bytes: free.saturating_mul(size), total_bytes: all.saturating_mul(size) })
 }
 
 /// Reserves blocks for the first `len` bytes and makes the file at least that long. Where the file system cannot reserve,

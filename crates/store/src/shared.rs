@@ -58,6 +58,8 @@ pub struct Shared {
     pub unbuildable: Mutex<HashSet<SegmentId>>,
     /// Free bytes on the disk, as last looked at.
     pub disk_free_bytes: AtomicU64,
+    /// Bytes of the disk, as last looked at; 0 while unknown.
+    pub disk_total_bytes: AtomicU64,
     /// The least dataset id that no dataset ever had; changed under `changes`.
     pub next_dataset: AtomicU32,
     /// Seconds the replay took (as bits of an `f64`), and its rows.
@@ -120,6 +122,7 @@ impl Shared {
             maintenance: Mutex::new(()),
             unbuildable: Mutex::default(),
             disk_free_bytes: AtomicU64::new(u64::MAX),
+            disk_total_bytes: AtomicU64::new(0),
             next_dataset: AtomicU32::new(next_dataset),
             replay: (AtomicU64::new(0), AtomicU64::new(0)),
             dedup: Mutex::new(dedup),
@@ -232,8 +235,11 @@ impl Shared {
 
     /// Looks at the disk's free space.
     pub fn look_at_disk(&self) {
-        match self.disk.free_bytes(&self.config.data_dir) {
-            Ok(free_bytes) => self.disk_free_bytes.store(free_bytes, Ordering::Relaxed),
+        match self.disk.space(&self.config.data_dir) {
+            Ok(space) => {
+                self.disk_free_bytes.store(space.free_bytes, Ordering::Relaxed);
+                self.disk_total_bytes.store(space.total_bytes, Ordering::Relaxed);
+            }
             Err(error) => tracing::warn!(%error, "the disk's free space is unknown"),
         }
     }

@@ -1,14 +1,12 @@
 //! Numbers about a running store: counters that only grow, and the figures a metrics page shows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Upper bounds of the sync time histogram, in micro-seconds; the last bucket has none.
-pub const SYNC_BUCKETS_US: [u64; 12] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+use crate::histogram::{Histogram, HistogramCounts};
 
 /// Counters of one store since it was opened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     groups: AtomicU64,
     log_bytes_written: AtomicU64,
@@ -22,9 +20,31 @@ pub struct Counters {
     rollups_built: AtomicU64,
     refused_full: AtomicU64,
     refused_disk: AtomicU64,
-    sync_last_us: AtomicU64,
-    sync_total_us: AtomicU64,
-    sync_buckets: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
+    syncs: Histogram,
+    requests_queued: Histogram,
+    requests_synced: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            groups: AtomicU64::default(),
+            log_bytes_written: AtomicU64::default(),
+            requests: AtomicU64::default(),
+            rows_accepted: AtomicU64::default(),
+            rows_duplicate: AtomicU64::default(),
+            flushes: AtomicU64::default(),
+            flush_failures: AtomicU64::default(),
+            compactions: AtomicU64::default(),
+            segments_expired: AtomicU64::default(),
+            rollups_built: AtomicU64::default(),
+            refused_full: AtomicU64::default(),
+            refused_disk: AtomicU64::default(),
+            syncs: Histogram::of_durations(),
+            requests_queued: Histogram::of_durations(),
+            requests_synced: Histogram::of_durations(),
+        }
+    }
 }
 
 /// What [`crate::Store::stats`] tells.
@@ -92,14 +112,16 @@ pub struct StoreStats {
     pub refused_full: u64,
     /// Requests refused because of the disk reserve.
     pub refused_disk: u64,
-    /// The last sync of the log, in micro-seconds.
-    pub sync_last_us: u64,
-    /// All syncs of the log, in micro-seconds.
-    pub sync_total_us: u64,
-    /// Syncs by duration; bounds are [`SYNC_BUCKETS_US`].
-    pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
+    /// Writes and syncs of the log, one per group, in micro-seconds.
+    pub syncs: HistogramCounts,
+    /// Requests with rows by the time from being handed in until their group was written, in micro-seconds.
+    pub requests_queued: HistogramCounts,
+    /// The same requests by the time that writing and syncing their group took, in micro-seconds.
+    pub requests_synced: HistogramCounts,
     /// Free bytes on the disk, as last looked at.
     pub disk_free_bytes: u64,
+    /// Bytes of the disk, as last looked at; 0 while unknown.
+    pub disk_total_bytes: u64,
     /// Why nothing more is written, where that is so.
     pub poisoned: Option<String>,
     /// Seconds the replay at the start took.
@@ -109,13 +131,13 @@ pub struct StoreStats {
 }
 
 impl Counters {
-    /// A group was written.
-    pub fn synced(&self, took: Duration, bytes: u64) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = SYNC_BUCKETS_US.partition_point(|bound| *bound < micros);
-        self.sync_buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sync_last_us.store(micros, Ordering::Relaxed);
-        self.sync_total_us.fetch_add(micros, Ordering::Relaxed);
+    /// A group with requests of these moments was written; writing began at `started`.
+    pub fn synced(&self, submitted: &[Instant], started: Instant, took: Duration, bytes: u64) {
+        self.syncs.add_duration(took);
+        for submitted in submitted {
+            self.requests_queued.add_duration(started.saturating_duration_since(*submitted));
+            self.requests_synced.add_duration(took);
+        }
         self.groups.fetch_add(1, Ordering::Relaxed);
         self.log_bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -173,8 +195,8 @@ impl Counters {
         stats.rollups_built = get(&self.rollups_built);
         stats.refused_full = get(&self.refused_full);
         stats.refused_disk = get(&self.refused_disk);
-        stats.sync_last_us = get(&self.sync_last_us);
-        stats.sync_total_us = get(&self.sync_total_us);
-        stats.sync_buckets = std::array::from_fn(|bucket| get(&self.sync_buckets[bucket]));
+        stats.syncs = self.syncs.read();
+        stats.requests_queued = self.requests_queued.read();
+        stats.requests_synced = self.requests_synced.read();
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidewater_aggregate::derived_for;
 use tidewater_columns::codec;
@@ -94,7 +94,9 @@ impl Store {
         });
         let mut payload = Vec::new();
         codec::encode(&batch, &mut payload);
-        let rows = RowsSubmission { dataset: id, project, batch, ids, token, extra, payload, done };
+        let submitted = Instant::now();
+        let rows =
+            RowsSubmission { dataset: id, project, batch, ids, token, extra, payload, submitted, done };
         Ok(Submission::Rows(Box::new(rows)))
     }
 
@@ -300,6 +302,16 @@ impl Store {
         self.shared.health.poisoned()
     }
 
+    /// Bytes submitted and not yet answered.
+    pub fn queue_bytes(&self) -> u64 {
+        self.shared.queue.bytes()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &StoreConfig {
+        &self.shared.config
+    }
+
     /// Numbers about the store now.
     pub fn stats(&self) -> StoreStats {
         let mut stats = StoreStats::default();
@@ -316,6 +328,7 @@ impl Store {
         stats.footer_bytes = self.shared.files.footer_bytes() as u64;
         stats.compaction_pending = next_compaction(&self.shared).is_some();
         stats.disk_free_bytes = self.shared.disk_free_bytes.load(Ordering::Relaxed);
+        stats.disk_total_bytes = self.shared.disk_total_bytes.load(Ordering::Relaxed);
         stats.poisoned = self.poisoned().map(|cause| cause.to_string());
         stats.replay_seconds = f64::from_bits(self.shared.replay.0.load(Ordering::Relaxed));
         stats.replay_rows = self.shared.replay.1.load(Ordering::Relaxed);

@@ -15,6 +15,8 @@ mod group;
 mod prepare;
 mod queue;
 
+use std::time::Instant;
+
 use tidewater_columns::RowBatch;
 use tidewater_model::filter::Filter;
 use tidewater_model::names::ProjectName;
@@ -107,6 +109,8 @@ pub struct RowsSubmission {
     pub extra: Vec<u8>,
     /// The rows in the form of the log.
     pub payload: Vec<u8>,
+    /// When it was handed in.
+    pub submitted: Instant,
     /// Where the outcome goes.
     pub done: Done,
 }

@@ -96,13 +96,14 @@ fn meta(reply: &QueryReply) -> Value {
     if let Some(from) = facts.covered_from {
         members.insert("covered_from".to_owned(), Value::from(from.to_string()));
     }
-    if let Some(explain) = facts.explain.as_ref().filter(|_| include.explain) {
-        members.insert("explain".to_owned(), explained(explain));
+    if include.explain {
+        members.insert("explain".to_owned(), explained(&facts.explain));
     }
     meta
 }
 
-fn explained(explain: &Explain) -> Value {
+/// How an answer was computed, as `include.explain` and the performance pages show it.
+pub fn explained(explain: &Explain) -> Value {
     json!({
         "units": explain.units,
         "units_skipped": explain.units_skipped,

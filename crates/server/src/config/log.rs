@@ -9,6 +9,9 @@ pub struct LogConfig {
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter like `info,tidewater_store=debug`. Default
     /// `info`. `TIDEWATER_LOG__LEVEL`.
     pub level: String,
+    /// Questions that take at least so many milli-seconds are slow: counted, and logged with what they did. Default 100; 0 means that
+    /// none is. `TIDEWATER_LOG__SLOW_QUERY_MS`.
+    pub slow_query_ms: u64,
     /// How. Default `auto`. `TIDEWATER_LOG__FORMAT`.
     pub format: LogFormat,
 }
@@ -28,6 +31,6 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { level: "info".to_owned(), format: LogFormat::Auto }
+        LogConfig { level: "info".to_owned(), slow_query_ms: 100, format: LogFormat::Auto }
     }
 }

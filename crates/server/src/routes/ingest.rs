@@ -1,5 +1,7 @@
 //! Rows on their way in, and the latest that were refused.
 
+use std::time::Instant;
+
 use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -12,7 +14,7 @@ use tidewater_engine::{IngestReply, IngestRequest};
 use tidewater_model::limits::IDEMPOTENCY_TOKEN_BYTES_MAX;
 
 use crate::app::AppState;
-use crate::auth::{self, May};
+use crate::auth::{self, Caller, May};
 use crate::body::{content_encoding, media_type, read, url_parameters};
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -36,6 +38,19 @@ pub async fn ingest(
     Path(dataset): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let started = Instant::now();
+    let stored = store(&app, &caller, dataset, request).await;
+    app.work.ingest_durations.add_duration(started.elapsed());
+    respond(&stored?)
+}
+
+/// Reads the body and stores its rows.
+async fn store(
+    app: &AppState,
+    caller: &Caller,
+    dataset: String,
+    request: Request,
+) -> Result<IngestReply, Problem> {
     let project = caller.project(None)?;
     let format = format(request.headers())?;
     let encoding = content_encoding(request.headers())?;
@@ -44,17 +59,18 @@ pub async fn ingest(
     let mut permit = app.engine.admit(0)?;
     let server = &app.config.server;
     let idle = std::time::Duration::from_millis(server.body_idle_ms);
+    let began = Instant::now();
     let body = read(request.into_body(), server.body_bytes_max, idle, &mut permit).await?;
+    app.work.reading.add_duration(began.elapsed());
     let request = IngestRequest { dataset, project, format, encoding, body, unknown, token, permit };
-    let reply = app.engine.ingest(request).await.map_err(|error| {
+    app.engine.ingest(request).await.map_err(|error| {
         let problem = Problem::from(error);
         match problem.code {
             // The name stands in the path.
             "unknown_dataset" => Problem { status: StatusCode::NOT_FOUND, field: None, ..problem },
             _ => problem,
         }
-    })?;
-    respond(&reply)
+    })
 }
 
 fn format(headers: &HeaderMap) -> Result<Format, Problem> {

@@ -36,12 +36,11 @@ pub async fn query(
 ) -> Result<Response, Problem> {
     let asked = Asked { headers: &headers, wire: Wire::negotiate(&headers)?, started: Instant::now() };
     let key = RequestKey::post(&caller, asked.wire, body);
-    if let Some(response) = asked.again(&app, &key) {
-        return Ok(response);
-    }
-    let json = crate::body::json(key.text())?;
-    let request = QueryRequest::from_json(&json)?;
-    asked.answer(&app, &caller, request, key).await
+    asked.reply(&app, &caller, key, in_body).await
+}
+
+fn in_body(body: &[u8]) -> Result<QueryRequest, Problem> {
+    Ok(QueryRequest::from_json(&crate::body::json(body)?)?)
 }
 
 /// Answers a question in a URL: `?q=` holds the JSON, or each member is a parameter.
@@ -64,21 +63,20 @@ pub async fn query_get(
 ) -> Result<Response, Problem> {
     let asked = Asked { headers: &headers, wire: Wire::negotiate(&headers)?, started: Instant::now() };
     let key = RequestKey::get(&caller, asked.wire, raw.unwrap_or_default());
-    if let Some(response) = asked.again(&app, &key) {
-        return Ok(response);
-    }
-    let text = std::str::from_utf8(key.text()).unwrap_or_default();
-    let parameters = url_parameters(text)?;
-    let request = match parameters.iter().find(|(name, _)| name == "q").cloned() {
+    asked.reply(&app, &caller, key, in_url).await
+}
+
+fn in_url(query: &[u8]) -> Result<QueryRequest, Problem> {
+    let parameters = url_parameters(std::str::from_utf8(query).unwrap_or_default())?;
+    match parameters.iter().find(|(name, _)| name == "q") {
         Some((_, text)) => {
-            let json: Value = serde_json::from_str(&text).map_err(|error| {
+            let json: Value = serde_json::from_str(text).map_err(|error| {
                 Problem::bad_request("invalid_json", format!("'q' is not JSON: {error}")).at("q")
             })?;
-            QueryRequest::from_json(&json)?
+            Ok(QueryRequest::from_json(&json)?)
         }
-        None => QueryRequest::from_params(parameters)?,
-    };
-    asked.answer(&app, &caller, request, key).await
+        None => Ok(QueryRequest::from_params(parameters)?),
+    }
 }
 
 /// What a request says besides its question.
@@ -89,26 +87,41 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The reply to the same request before, where it still answers.
-    fn again(&self, app: &AppState, key: &RequestKey) -> Option<Response> {
-        let written = app.replies.find(&app.engine, key)?;
-        Some(written.respond(self.headers, CacheUse::Hit, self.started.elapsed()))
+    /// The reply to the same request before, where it still answers, else a new one.
+    async fn reply(
+        &self,
+        app: &AppState,
+        caller: &Caller,
+        key: RequestKey,
+        read: fn(&[u8]) -> Result<QueryRequest, Problem>,
+    ) -> Result<Response, Problem> {
+        let answered = match app.replies.find(&app.engine, &key) {
+            Some(written) => Ok((written, CacheUse::Hit)),
+            None => self.answer(app, caller, key, read).await,
+        };
+        let elapsed = self.started.elapsed();
+        app.work.asked(answered.as_ref().ok().map(|(_, cache)| *cache), elapsed);
+        let (written, cache) = answered?;
+        Ok(written.respond(self.headers, cache, elapsed))
     }
 
     async fn answer(
         &self,
         app: &AppState,
         caller: &Caller,
-        request: QueryRequest,
         key: RequestKey,
-    ) -> Result<Response, Problem> {
+        read: fn(&[u8]) -> Result<QueryRequest, Problem>,
+    ) -> Result<(Arc<Written>, CacheUse), Problem> {
+        let request = read(key.text())?;
         let project = caller.project(request.project.as_ref())?;
         let reply = app.engine.query(request, project).await?;
+        let began = Instant::now();
         let written = Arc::new(Written::new(&reply, self.wire)?);
+        app.work.rendering.add_duration(began.elapsed());
         if let Some(lease) = reply.lease {
             app.replies.keep(key, Arc::clone(&written), lease);
         }
-        Ok(written.respond(self.headers, reply.cache, self.started.elapsed()))
+        Ok((written, reply.cache))
     }
 }
 
@@ -140,7 +153,13 @@ pub async fn batch(
         })
         .collect();
     let asked = prepared.iter().flatten().cloned().collect();
+    let started = Instant::now();
     let replies = app.engine.query_batch(asked).await;
+    let elapsed = started.elapsed();
+    for reply in &replies {
+        // Those of one batch are ready together.
+        app.work.asked(reply.as_ref().ok().map(|reply| reply.cache), elapsed);
+    }
     let cache = together(&replies);
     let mut replies = replies.into_iter();
     let mut out = b"{\"answers\":[".to_vec();

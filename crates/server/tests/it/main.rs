@@ -16,6 +16,7 @@ mod faults;
 mod ingest;
 mod lifecycle;
 mod load;
+mod metrics;
 mod naive;
 mod others;
 mod query;

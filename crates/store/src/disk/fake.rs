@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskSpace};
 
 /// What happens at a chosen call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,8 +365,8 @@ impl Disk for FakeDisk {
         Ok(())
     }
 
-    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
-        Ok(self.lock_state().free_bytes.unwrap_or(u64::MAX))
+    fn space(&self, _dir: &Path) -> io::Result<DiskSpace> {
+        Ok(DiskSpace { free_bytes: self.lock_state().free_bytes.unwrap_or(u64::MAX), total_bytes: u64::MAX })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskSpace};
 use crate::os;
 
 /// The real disk. Paths are used as given.
@@ -64,8 +64,8 @@ impl Disk for RealDisk {
         File::open(dir)?.sync_all()
     }
 
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
-        os::free_bytes(dir)
+    fn space(&self, dir: &Path) -> io::Result<DiskSpace> {
+        os::space(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {

@@ -41,7 +41,7 @@ fn write(shared: &Shared, log: &mut Option<LogFile>, group: &Group) -> StoreResu
     let file = log.as_mut().expect("the first group opens a file");
     let started = Instant::now();
     file.append(&group.frames)?;
-    shared.counters.synced(started.elapsed(), group.frames.len() as u64);
+    shared.counters.synced(&group.submitted, started, started.elapsed(), group.frames.len() as u64);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A group: requests that are written with one write and made durable with one sync.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::chunk::Chunk;
 use crate::dedup::FrozenDedup;
@@ -30,6 +31,8 @@ pub struct Group {
     pub tombstones: Vec<(DatasetId, Arc<Tombstone>)>,
     /// Answers to give, in order.
     pub replies: Vec<(Done, StoreResult<Receipt>)>,
+    /// When its requests with rows were handed in, for the counters.
+    pub submitted: Vec<Instant>,
     /// Bytes of its requests, given back to the queue's budget.
     pub queued_bytes: u64,
     /// Rows stored and dropped, for the counters.

@@ -177,6 +177,7 @@ impl Preparer {
 
     fn prepare_rows(&mut self, mut rows: RowsSubmission) {
         let done = std::mem::replace(&mut rows.done, Box::new(|_| {}));
+        self.group.submitted.push(rows.submitted);
         let reply = self.try_rows(rows);
         self.group.replies.push((done, reply));
     }

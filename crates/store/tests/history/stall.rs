@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use tidewater_store::disk::{Disk, DiskFile, FakeDisk};
+use tidewater_store::disk::{Disk, DiskFile, DiskSpace, FakeDisk};
 
 use crate::world::{World, config, row};
 
@@ -83,8 +83,8 @@ impl Disk for GatedDisk {
         self.inner.sync_dir(dir)
     }
 
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
-        self.inner.free_bytes(dir)
+    fn space(&self, dir: &Path) -> io::Result<DiskSpace> {
+        self.inner.space(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
