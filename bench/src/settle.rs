@@ -12,7 +12,7 @@ use crate::http::Connection;
 pub enum Stage {
     /// No row is in memory only: everything stands in segments.
     Sealed,
-    /// Sealed, and no compaction waits or runs.
+    /// Sealed, no compaction waits or runs, and every day that is at rest is one segment.
     Settled,
 }
 
@@ -45,7 +45,9 @@ fn reached(metrics: &str, stage: Stage) -> anyhow::Result<bool> {
     }
     let idle =
         is_zero("tidewater_compaction_pending").context("/metrics has no tidewater_compaction_pending")?;
-    Ok(sealed && idle)
+    let at_rest =
+        is_zero("tidewater_settling_pending").context("/metrics has no tidewater_settling_pending")?;
+    Ok(sealed && idle && at_rest)
 }
 
 /// The sum of a gauge over its label sets; `None` where it does not occur.
@@ -65,9 +67,16 @@ mod tests {
     fn stages_follow_the_gauges() {
         let text = "# TYPE tidewater_memtable_rows gauge\ntidewater_memtable_rows 0\n\
                     tidewater_memtable_rows_max 9\ntidewater_compaction_pending{dataset=\"a b\"} 0\n\
-                    tidewater_compaction_pending{dataset=\"c\"} 2\n";
+                    tidewater_compaction_pending{dataset=\"c\"} 2\ntidewater_settling_pending 0\n";
         assert!(reached(text, Stage::Sealed).expect("the gauge is there"));
         assert!(!reached(text, Stage::Settled).expect("the gauge is there"));
+        let idle = |days: u8| {
+            format!(
+                "tidewater_memtable_rows 0\ntidewater_compaction_pending 0\ntidewater_settling_pending {days}\n"
+            )
+        };
+        assert!(reached(&idle(0), Stage::Settled).expect("the gauges are there"));
+        assert!(!reached(&idle(3), Stage::Settled).expect("the gauges are there"));
         assert!(reached("", Stage::Sealed).is_err());
     }
 }

@@ -146,7 +146,7 @@ fn day(rows: usize, day: i64) -> Vec<RowBatch> {
 fn derive(dataset: &Arc<Dataset>, batches: &[RowBatch]) -> Derived {
     let rows: u64 = batches.iter().map(|batch| batch.rows() as u64).sum();
     let expected = RowsExpected { rows, raw_bytes: rows * RAW_BYTES_PER_ROW };
-    let mut derivation = Derivation::new(dataset, expected).expect("there are roll-ups");
+    let mut derivation = Derivation::new(dataset, expected, Vec::new()).expect("there are roll-ups");
     let project = ProjectName::new("bench").expect("a project's name");
     batches.iter().for_each(|batch| derivation.add(&project, batch));
     derivation.finish(expected.raw_bytes)

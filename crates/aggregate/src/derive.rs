@@ -53,6 +53,10 @@ pub struct Derived {
 /// A derivation under way.
 pub struct Derivation {
     dataset: Arc<Dataset>,
+    /// Every roll-up and tier that is declared, in the order in which sections stand.
+    declared: Vec<(String, RollupTier)>,
+    /// Sections that are not derived, because they are known already.
+    known: Vec<EncodedSection>,
     rollups: Vec<Building>,
     /// Every column that is read, each once.
     sources: Vec<ColumnRef>,
@@ -96,14 +100,21 @@ struct TierSlices {
 }
 
 impl Derivation {
-    /// For the roll-ups of a dataset; `None` where there are none, or where a filter cannot be compiled.
-    pub fn new(dataset: &Arc<Dataset>, expected: RowsExpected) -> Option<Self> {
+    /// For the roll-ups of a dataset; `None` where there are none, or where a filter cannot be compiled. `known` are sections of the
+    /// very rows that will come, joined from those of their parts: they are kept where they pay, as if they were derived.
+    pub fn new(dataset: &Arc<Dataset>, expected: RowsExpected, known: Vec<EncodedSection>) -> Option<Self> {
         let plans = rollup_plans(dataset);
         if plans.is_empty() {
             return None;
         }
+        let declared = |plan: &RollupPlan| {
+            let name = plan.name.to_string();
+            plan.tiers.iter().map(move |tier| (name.clone(), *tier)).collect::<Vec<_>>()
+        };
         let mut derivation = Derivation {
             dataset: Arc::clone(dataset),
+            declared: plans.iter().flat_map(declared).collect(),
+            known,
             rollups: Vec::new(),
             sources: Vec::new(),
             axes: Vec::new(),
@@ -114,9 +125,17 @@ impl Derivation {
             rows: 0,
             buffers: Buffers::default(),
         };
-        for plan in plans {
-            let building = derivation.building(plan)?;
-            derivation.rollups.push(building);
+        for mut plan in plans {
+            let is_known = |tier: Tier| {
+                let mut known = derivation.known.iter().map(|section| &section.head);
+                known.any(|head| head.rollup == *plan.name && head.tier == tier)
+            };
+            let left = plan.tiers.iter().copied().filter(|tier| !is_known(tier.tier)).collect();
+            plan.tiers = left;
+            if !plan.tiers.is_empty() {
+                let building = derivation.building(plan)?;
+                derivation.rollups.push(building);
+            }
         }
         derivation.values = derivation.fresh_values();
         Some(derivation)
@@ -134,21 +153,33 @@ impl Derivation {
         }
     }
 
+    /// Encodes what the rows of the last project gave; no more come.
+    pub fn end_rows(&mut self) {
+        self.end_project();
+    }
+
     /// Ends it. `raw_bytes` is what the segment's file has in the end.
     pub fn finish(mut self, raw_bytes: u64) -> Derived {
-        self.end_project();
+        self.end_rows();
         let mut derived = Derived::default();
+        let mut made = self.known;
         for building in self.rollups {
             let name = &building.head.rollup;
             derived.not_paying.extend(building.not_paying.iter().map(|tier| (name.clone(), *tier)));
-            for TierSlices { tier, slices, bytes } in building.tiers {
-                let groups = slices.iter().map(|slice| slice.rows).sum();
-                if !tier.outlives_raw && !pays(groups, bytes, self.rows, raw_bytes) {
-                    derived.not_paying.push((name.clone(), tier.tier));
-                } else if !slices.is_empty() {
-                    let head = SectionHead { tier: tier.tier, ..building.head.clone() };
-                    derived.sections.push(EncodedSection { head, projects: slices });
-                }
+            made.extend(building.tiers.into_iter().map(|TierSlices { tier, slices, .. }| EncodedSection {
+                head: SectionHead { tier: tier.tier, ..building.head.clone() },
+                projects: slices,
+            }));
+        }
+        for (name, tier) in &self.declared {
+            let is_it =
+                |section: &EncodedSection| section.head.rollup == *name && section.head.tier == tier.tier;
+            let Some(place) = made.iter().position(is_it) else { continue };
+            let section = made.swap_remove(place);
+            if !tier.outlives_raw && !pays(section.rows(), section.bytes(), self.rows, raw_bytes) {
+                derived.not_paying.push((name.clone(), tier.tier));
+            } else if !section.projects.is_empty() {
+                derived.sections.push(section);
             }
         }
         derived
@@ -160,7 +191,8 @@ impl Derivation {
             let slices: u64 = building.tiers.iter().map(|tier| tier.bytes).sum();
             building.table.as_ref().map_or(0, Table::memory_bytes) + slices as usize
         };
-        self.rollups.iter().map(of_rollup).sum()
+        let known: u64 = self.known.iter().map(EncodedSection::bytes).sum();
+        self.rollups.iter().map(of_rollup).sum::<usize>() + known as usize
     }
 
     fn building(&mut self, plan: RollupPlan) -> Option<Building> {
@@ -224,18 +256,22 @@ impl Derivation {
     }
 
     fn add_block(&mut self, rows: &RowBatch) {
-        let sources: Vec<Option<ArrayRef>> = self.sources.iter().map(|column| rows.read(column)).collect();
-        for ((source, _), axis) in self.axes.iter().zip(&mut self.values) {
-            axis.encode(sources[*source].as_ref(), rows.rows());
-        }
-        let masks: Vec<BooleanBuffer> = self
-            .filters
-            .iter_mut()
-            .map(|filter| filter.evaluate(rows.rows(), &mut |column| rows.read(column)))
-            .collect();
         self.rows += rows.rows() as u64;
+        let used = Used::by(&self.rollups, &self.axes, self.sources.len(), self.filters.len());
+        let read = self.sources.iter().zip(&used.sources);
+        let sources: Vec<Option<ArrayRef>> =
+            read.map(|(column, is_used)| is_used.then(|| rows.read(column)).flatten()).collect();
+        for (axis, (source, _)) in self.axes.iter().enumerate().filter(|(axis, _)| used.axes[*axis]) {
+            self.values[axis].encode(sources[*source].as_ref(), rows.rows());
+        }
+        let filters = self.filters.iter_mut().zip(&used.filters);
+        let masks: Vec<Option<BooleanBuffer>> = filters
+            .map(|(filter, is_used)| {
+                is_used.then(|| filter.evaluate(rows.rows(), &mut |column| rows.read(column)))
+            })
+            .collect();
         let (values, expected, all_rows) = (&self.values, self.expected, self.rows);
-        for building in self.rollups.iter_mut().filter(|building| !building.tiers.is_empty()) {
+        for building in self.rollups.iter_mut().filter(|building| building.is_made()) {
             building.add_block(rows, &sources, values, &masks, &mut self.buffers);
             if let Some(project) = &self.project {
                 building.give_up_hopeless(project, values, expected, all_rows);
@@ -248,7 +284,9 @@ impl Derivation {
         let Some(project) = self.project.take() else { return };
         let fresh = self.fresh_values();
         let values = std::mem::replace(&mut self.values, fresh);
-        let is_used = |axis: usize| self.rollups.iter().any(|building| building.axes.contains(&axis));
+        let is_used = |axis: usize| {
+            self.rollups.iter().any(|building| building.is_made() && building.axes.contains(&axis))
+        };
         let sorted: Vec<Option<Sorted>> =
             values.iter().enumerate().map(|(axis, values)| is_used(axis).then(|| values.sort())).collect();
         for building in &mut self.rollups {
@@ -257,13 +295,46 @@ impl Derivation {
     }
 }
 
+/// What the roll-ups that are still made need: what was given up costs nothing any more.
+struct Used {
+    axes: Vec<bool>,
+    sources: Vec<bool>,
+    filters: Vec<bool>,
+}
+
+impl Used {
+    fn by(rollups: &[Building], axes: &[(usize, ValueKind)], sources: usize, filters: usize) -> Self {
+        let mut used = Used {
+            axes: vec![false; axes.len()],
+            sources: vec![false; sources],
+            filters: vec![false; filters],
+        };
+        for building in rollups.iter().filter(|building| building.is_made()) {
+            for axis in &building.axes {
+                used.axes[*axis] = true;
+                used.sources[axes[*axis].0] = true;
+            }
+            for (source, filter) in &building.measures {
+                source.iter().for_each(|source| used.sources[*source] = true);
+                filter.iter().for_each(|filter| used.filters[*filter] = true);
+            }
+        }
+        used
+    }
+}
+
 impl Building {
+    /// Whether any tier is left.
+    fn is_made(&self) -> bool {
+        !self.tiers.is_empty()
+    }
+
     fn add_block(
         &mut self,
         rows: &RowBatch,
         sources: &[Option<ArrayRef>],
         values: &[Axis],
-        masks: &[BooleanBuffer],
+        masks: &[Option<BooleanBuffer>],
         buffers: &mut Buffers,
     ) {
         let table = self
@@ -278,7 +349,8 @@ impl Building {
             match filter {
                 None => states.update(&feed, &input, scratch),
                 Some(filter) => {
-                    let feed = subset(&feed, &masks[*filter], kept_rows, groups);
+                    let mask = masks[*filter].as_ref().expect("filters in use are evaluated before");
+                    let feed = subset(&feed, mask, kept_rows, groups);
                     if feed.rows.len() > 0 {
                         states.update(&feed, &input, scratch);
                     }

@@ -11,6 +11,7 @@ mod lanes;
 pub(crate) mod measure;
 mod merge;
 mod packed;
+mod same;
 mod texts;
 pub(crate) mod time;
 

@@ -20,13 +20,16 @@ use world::{Row, batch, cells, dataset, readings, rows, same};
 /// Enough that everything pays.
 const RAW_BYTES: u64 = 1 << 40;
 
+/// No float of the test's rows is larger.
+const LARGEST: f64 = 1e9;
+
 fn project(name: &str) -> ProjectName {
     ProjectName::new(name).expect("a project's name")
 }
 
 fn derive(parts: &[(&str, &[Row])], batch_rows: usize) -> Derived {
     let expected = RowsExpected { rows: 1_000, raw_bytes: RAW_BYTES };
-    let mut derivation = Derivation::new(&dataset(), expected).expect("there are roll-ups");
+    let mut derivation = Derivation::new(&dataset(), expected, Vec::new()).expect("there are roll-ups");
     for (name, rows) in parts {
         for rows in rows.chunks(batch_rows) {
             derivation.add(&project(name), &batch(rows));
@@ -147,6 +150,36 @@ proptest! {
         }
     }
 
+    /// What a compaction keeps: sections that all parts have are joined, the others are derived, and it is what deriving all gives.
+    #[test]
+    fn known_sections_stand_for_derived_ones(parts in prop::collection::vec(rows(60), 1..5), lacking in any::<u8>()) {
+        let all: Vec<Row> = parts.concat();
+        let of_all = derive(&[("p", &all), ("q", &parts[0])], 1_000);
+        let of_parts: Vec<Derived> = parts
+            .iter()
+            .enumerate()
+            .map(|(place, rows)| derive(&[("p", rows), ("q", if place == 0 { rows } else { &[] })], 40))
+            .filter(|derived| !derived.sections.is_empty())
+            .collect();
+        let mut known = Vec::new();
+        for (place, section) in of_all.sections.iter().enumerate().filter(|(place, _)| lacking >> (place % 8) & 1 == 0) {
+            let own = of_parts.iter().map(|derived| derived.sections[place].clone());
+            let joined = join_sections(&section.head, &own.collect::<Vec<_>>()).expect("equal heads");
+            prop_assert!(section.says_the_same(&joined, LARGEST).expect("own bytes"), "{:?}", section.head);
+            known.push(joined);
+        }
+        let expected = RowsExpected { rows: 1_000, raw_bytes: RAW_BYTES };
+        let mut derivation = Derivation::new(&dataset(), expected, known).expect("there are roll-ups");
+        derivation.add(&project("p"), &batch(&all));
+        derivation.add(&project("q"), &batch(&parts[0]));
+        let merged = derivation.finish(RAW_BYTES);
+        prop_assert_eq!(&merged.not_paying, &of_all.not_paying);
+        prop_assert_eq!(merged.sections.len(), of_all.sections.len());
+        for (merged, derived) in merged.sections.iter().zip(&of_all.sections) {
+            prop_assert!(derived.says_the_same(merged, LARGEST).expect("own bytes"), "{:?}", derived.head);
+        }
+    }
+
     #[test]
     fn the_order_of_rows_and_batches_does_not_matter(rows in rows(120), batch_rows in 1usize..50) {
         let mut reversed = rows.clone();
@@ -263,7 +296,7 @@ fn giving_up_a_tier_changes_nothing_of_the_coarser_ones() {
     let batches: Vec<RowBatch> = rows.chunks(5_000).map(batch).collect();
     let derive = |raw_bytes: u64| {
         let expected = RowsExpected { rows: rows.len() as u64, raw_bytes };
-        let mut derivation = Derivation::new(&dataset(), expected).expect("there are roll-ups");
+        let mut derivation = Derivation::new(&dataset(), expected, Vec::new()).expect("there are roll-ups");
         batches.iter().for_each(|batch| derivation.add(&project("p"), batch));
         derivation.finish(RAW_BYTES)
     };
@@ -314,8 +347,8 @@ fn what_does_not_pay_is_kept_only_where_it_outlives_the_rows() {
     let rows = world::some_rows();
     let derive = |retention: &str| {
         let expected = RowsExpected { rows: 70, raw_bytes: 100 };
-        let mut derivation =
-            Derivation::new(&world::dataset_kept(retention), expected).expect("there are roll-ups");
+        let mut derivation = Derivation::new(&world::dataset_kept(retention), expected, Vec::new())
+            .expect("there are roll-ups");
         derivation.add(&project("p"), &batch(&rows));
         derivation.finish(100)
     };
@@ -362,4 +395,25 @@ fn the_bytes_of_format_1_stay() {
     }
     let stored = std::fs::read_to_string(path).expect("the fixture is there");
     assert!(stored == text, "the bytes of sections have changed: give them a new version");
+}
+
+#[test]
+fn sections_that_say_something_else_are_told_apart() {
+    let one = derive(&[("p", &world::some_rows())], 1_000);
+    let mut rows = world::some_rows();
+    for row in &mut rows {
+        row.f = row.f.map(|value| value + 1e-6);
+    }
+    let other = derive(&[("p", &rows)], 1_000);
+    let is_same = |a: &EncodedSection, b: &EncodedSection| a.says_the_same(b, 10.0).expect("own bytes");
+    assert!(one.sections.iter().all(|section| is_same(section, section)));
+    let differing = one.sections.iter().zip(&other.sections).filter(|(a, b)| !is_same(a, b)).count();
+    let reads_floats = |section: &&EncodedSection| {
+        let head = &section.head;
+        head.dimensions.iter().any(|name| name == "f")
+            || head.measures.iter().any(|text| text.contains(r#""f""#))
+    };
+    let expected = one.sections.iter().filter(reads_floats).count();
+    assert_eq!(differing, expected);
+    assert!(differing > 0);
 }

@@ -256,12 +256,15 @@ fn show(
     settled: &[(DatasetId, Lsn)],
     latest: &[(DatasetId, ProjectName, Lsn)],
 ) {
+    let now = shared.clock.now();
     let mut state = shared.state();
     let ids: Vec<DatasetId> = state.datasets().map(|(id, _)| id).collect();
     for id in ids {
         let Some(dataset) = state.dataset_mut(id) else { continue };
         dataset.frozen.clear();
-        dataset.segments.extend(new.iter().filter(|segment| segment.meta().dataset == id).cloned());
+        let own = new.iter().filter(|segment| segment.meta().dataset == id);
+        dataset.day_flushed.extend(own.clone().map(|segment| (segment.meta().day, now)));
+        dataset.segments.extend(own.cloned());
         dataset.tombstones.retain(|tombstone| !settled.contains(&(id, tombstone.lsn)));
         let mine: Vec<_> = latest.iter().filter(|(dataset, _, _)| *dataset == id).collect();
         if !mine.is_empty() {

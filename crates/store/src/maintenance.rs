@@ -4,9 +4,11 @@
 //! What to do is decided by pure functions elsewhere; here it is done, one catalog transaction at a time.
 
 mod expire;
+mod rest;
 mod rollups;
 mod swap;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use tidewater_aggregate::derived_for;
 use tidewater_model::schema::{Dataset, DatasetId};
 
 use crate::catalog::{CatalogChange, RunRow};
-use crate::compaction::{CompactionJob, merge_segments, plan_compaction};
+use crate::compaction::{CompactionJob, merge_segments, plan_compaction, plan_settling, settling_pending};
 use crate::dedup::{RunFacts, RunLimits, expired_runs, merge_runs, plan_run_merge};
 use crate::error::{StoreError, StoreResult};
 use crate::os;
@@ -29,6 +31,7 @@ use crate::version::Lsn;
 pub use rollups::{RollupStatus, status};
 
 use expire::expire;
+use rest::Rest;
 use rollups::{build_once, merge_history_once};
 use swap::{Swap, swap};
 
@@ -81,6 +84,7 @@ pub fn settle(shared: &Shared) -> StoreResult<()> {
         || compact_once(shared, &throttle)?
         || build_once(shared, &throttle)?
         || merge_history_once(shared, &throttle)?
+        || settle_once(shared, &throttle)?
     {}
     Ok(())
 }
@@ -98,12 +102,17 @@ fn round(shared: &Shared, stop: &Stop) -> bool {
     ];
     let mut worked = false;
     for (name, outcome) in steps {
-        match outcome {
-            Ok(did) => worked |= did,
-            Err(error) => tracing::error!(error = error.chain(), "{name} failed and is tried again later"),
-        }
+        worked |= note(name, outcome);
     }
-    worked
+    // Days at rest can wait for everything else.
+    worked || note("the settling of days", settle_once(shared, &throttle))
+}
+
+fn note(name: &str, outcome: StoreResult<bool>) -> bool {
+    outcome.unwrap_or_else(|error| {
+        tracing::error!(error = error.chain(), "{name} failed and is tried again later");
+        false
+    })
 }
 
 /// Everything about one dataset that planning needs.
@@ -113,6 +122,7 @@ struct Facts {
     segments: Vec<Arc<Segment>>,
     history: Vec<Arc<Sidecar>>,
     tombstones: Vec<Arc<Tombstone>>,
+    rest: Rest,
     /// The hash of what the dataset declares today.
     derived_for: u64,
 }
@@ -149,14 +159,19 @@ fn facts(shared: &Shared) -> Vec<Facts> {
             history: dataset.history.clone(),
             derived_for: derived_for(&dataset.dataset),
             tombstones: dataset.tombstones.clone(),
+            rest: Rest::of(dataset, shared.opened),
         })
         .collect()
+}
+
+fn metas(facts: &[Facts]) -> Vec<SegmentMeta> {
+    facts.iter().flat_map(Facts::metas).collect()
 }
 
 /// The next compaction over all datasets.
 pub fn next_compaction(shared: &Shared) -> Option<CompactionJob> {
     let facts = facts(shared);
-    let metas: Vec<SegmentMeta> = facts.iter().flat_map(Facts::metas).collect();
+    let metas = metas(&facts);
     let tombstones: Vec<(DatasetId, Arc<Tombstone>)> = facts
         .iter()
         .flat_map(|facts| facts.tombstones.iter().map(|tombstone| (facts.id, Arc::clone(tombstone))))
@@ -164,9 +179,32 @@ pub fn next_compaction(shared: &Shared) -> Option<CompactionJob> {
     plan_compaction(&metas, &tombstones, &shared.config.compaction)
 }
 
+/// How many days wait to become one segment.
+pub fn days_in_parts(shared: &Shared) -> u64 {
+    settling_pending(&metas(&facts(shared)), &shared.config.compaction)
+}
+
 /// Does the next compaction, if there is one.
 fn compact_once(shared: &Shared, throttle: &dyn Fn() -> ControlFlow<()>) -> StoreResult<bool> {
     let Some(job) = next_compaction(shared) else { return forget_tombstones(shared) };
+    compact(shared, job, throttle)
+}
+
+/// Makes one segment of a day at rest, if there is one and nothing else to compact.
+fn settle_once(shared: &Shared, throttle: &dyn Fn() -> ControlFlow<()>) -> StoreResult<bool> {
+    if next_compaction(shared).is_some() {
+        return Ok(false);
+    }
+    let facts = facts(shared);
+    let rests: BTreeMap<DatasetId, &Rest> = facts.iter().map(|facts| (facts.id, &facts.rest)).collect();
+    let now_us = shared.clock.now().0;
+    let Some(job) = plan_settling(&metas(&facts), &rests, now_us, &shared.config.compaction) else {
+        return Ok(false);
+    };
+    compact(shared, job, throttle)
+}
+
+fn compact(shared: &Shared, job: CompactionJob, throttle: &dyn Fn() -> ControlFlow<()>) -> StoreResult<bool> {
     let Some(facts) = facts(shared).into_iter().find(|facts| facts.id == job.dataset) else {
         return Ok(false);
     };

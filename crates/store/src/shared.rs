@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashSet;
+use tidewater_model::time::Timestamp;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub disk: DiskRef,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// When the store was opened.
+    pub opened: Timestamp,
     /// The store's identity.
     pub store_id: StoreId,
     /// Seed of id hashes.
@@ -106,11 +109,13 @@ impl Shared {
         let Parts { config, disk, clock, store_id, dedup_seed, catalog, files, dedup, .. } = parts;
         let Parts { mut state, next_segment, next_dataset, .. } = parts;
         let visible = state.visible();
-        let snapshot = Arc::new(state.snapshot(clock.now()));
+        let opened = clock.now();
+        let snapshot = Arc::new(state.snapshot(opened));
         Arc::new(Shared {
             config,
             disk,
             clock,
+            opened,
             store_id,
             dedup_seed,
             catalog,

@@ -1,14 +1,17 @@
 //! Sidecars: the roll-up sections of one segment, or of history whose raw rows have expired, in one immutable file.
 //!
-//! A sidecar is derived from the very rows its segment holds and enters the catalog with it. It has a number of its own, so
+//! A sidecar is derived from the very rows its segment holds, or joined from the sidecars of the segments that it was merged from,
+//! and enters the catalog with it. It has a number of its own, so
 //! that it can be replaced while its segment stays. The format stands in `docs/file-format.md`. Not here: what a section's
 //! bytes mean (`aggregate`), when sidecars are made anew or merged (`maintenance`).
 
+mod beside;
 mod build;
 mod file;
 mod footer;
 mod hiding;
 mod history;
+mod merge;
 mod meta;
 mod verify;
 mod writer;
@@ -30,11 +33,12 @@ use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
 pub use build::Written;
-pub(crate) use build::{UnitWriter, build_sidecar};
+pub(crate) use build::{Sections, UnitWriter, build_sidecar};
 pub(crate) use file::SidecarFooter;
 use file::Wanted;
 pub use history::plan_history_merge;
 pub(crate) use history::{merge_history, trim};
+pub(crate) use merge::merge_sections;
 pub use meta::{InvalidSidecarMeta, SIDECAR_FORMAT, SectionInfo, SidecarId, SidecarMeta, sidecar_path};
 pub(crate) use verify::verify_sidecar;
 

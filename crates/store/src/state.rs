@@ -44,6 +44,8 @@ pub struct DatasetState {
     pub active: Vec<Arc<Chunk>>,
     /// Deletes whose rows may still be somewhere.
     pub tombstones: Vec<Arc<Tombstone>>,
+    /// When a day last got rows from a flush, as far as this process has seen one.
+    pub day_flushed: HashMap<i32, Timestamp>,
     /// Latest flushed record per project.
     pub latest: Arc<HashMap<ProjectName, Lsn>>,
     /// The greatest time among rows that retention removed without leaving any section of them.
@@ -69,6 +71,7 @@ impl DatasetState {
             frozen: Vec::new(),
             active: Vec::new(),
             tombstones: Vec::new(),
+            day_flushed: HashMap::new(),
             latest: Arc::default(),
             lost_until_us: None,
             view: None,

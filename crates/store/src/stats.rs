@@ -80,6 +80,8 @@ pub struct StoreStats {
     pub rollups_built: u64,
     /// True while segments wait to be merged.
     pub compaction_pending: bool,
+    /// Days that wait until they are at rest and become one segment.
+    pub settling_pending: u64,
     /// Deletes whose rows are not yet rewritten out.
     pub tombstones: u64,
     /// Bytes of cached segment footers.

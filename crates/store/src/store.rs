@@ -20,7 +20,7 @@ use crate::disk::DiskRef;
 use crate::error::{StoreError, StoreResult};
 use crate::flush::run_flusher;
 use crate::log::DeleteRecord;
-use crate::maintenance::{self, RollupStatus, Stop, next_compaction, run_maintenance, settle};
+use crate::maintenance::{self, RollupStatus, Stop, days_in_parts, next_compaction, run_maintenance, settle};
 use crate::paths;
 use crate::recovery::{LockGuard, Recovered, recover};
 use crate::shared::{CommitHook, Shared};
@@ -327,6 +327,7 @@ impl Store {
         stats.log_bytes = log_bytes(&self.shared).unwrap_or(0);
         stats.footer_bytes = self.shared.files.footer_bytes() as u64;
         stats.compaction_pending = next_compaction(&self.shared).is_some();
+        stats.settling_pending = days_in_parts(&self.shared);
         stats.disk_free_bytes = self.shared.disk_free_bytes.load(Ordering::Relaxed);
         stats.disk_total_bytes = self.shared.disk_total_bytes.load(Ordering::Relaxed);
         stats.poisoned = self.poisoned().map(|cause| cause.to_string());

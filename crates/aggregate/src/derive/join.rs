@@ -1,4 +1,4 @@
-//! Several sections of one roll-up and tier as one: for history, whose rows are gone.
+//! Several sections of one roll-up and tier as one: of segments that are merged, and of history, whose rows are gone.
 
 use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::BooleanBuffer;
@@ -63,8 +63,14 @@ pub fn join_slices(
     let read = slices.iter().map(|part| part.slice.decode(head.tier, dimensions));
     let read: Vec<SectionSlice> = read.collect::<Result<_, _>>()?;
     let mut axes = Vec::with_capacity(dimensions);
-    for place in 0..dimensions {
-        axes.push(Axis::new(kind_of(&first.slice.columns[place + 1])?));
+    for place in 1..=dimensions {
+        let kind = kind_of(&first.slice.columns[place])?;
+        for part in slices {
+            if kind_of(&part.slice.columns[place])? != kind {
+                return Err(AggregateError::Inconsistent { what: "a dimension has values of two types" });
+            }
+        }
+        axes.push(Axis::new(kind));
     }
     let kinds: Vec<StateKind> =
         read[0].measures.iter().map(|measure| measure.kind()).collect::<Result<_, _>>()?;

@@ -38,6 +38,9 @@ pub struct StoreSection {
     /// Milli-seconds between two looks for compaction and retention work. Default 1,000.
     /// `TIDEWATER_STORE__MAINTENANCE_INTERVAL_MS`.
     pub maintenance_interval_ms: u64,
+    /// Milli-seconds without new rows after which a day's segments become one, up to ten times as long where few of its rows are new.
+    /// Default 60,000. `TIDEWATER_STORE__SETTLE_AFTER_MS`.
+    pub settle_after_ms: u64,
 }
 
 impl Default for StoreSection {
@@ -58,6 +61,7 @@ impl Default for StoreSection {
             ids_max: defaults.ids_max,
             tokens_max: defaults.tokens_max,
             maintenance_interval_ms: defaults.maintenance_interval_ms,
+            settle_after_ms: defaults.compaction.settle_after_ms,
         }
     }
 }
@@ -65,6 +69,9 @@ impl Default for StoreSection {
 impl StoreSection {
     /// The store's own form.
     pub fn to_store_config(&self) -> tidewater_store::StoreConfig {
+        let defaults = tidewater_store::StoreConfig::new(&self.data_dir);
+        let mut compaction = defaults.compaction;
+        compaction.settle_after_ms = self.settle_after_ms;
         tidewater_store::StoreConfig {
             memtable_bytes_max: self.memtable_bytes_max,
             flush_interval_ms: self.flush_interval_ms,
@@ -77,7 +84,8 @@ impl StoreSection {
             ids_max: self.ids_max,
             tokens_max: self.tokens_max,
             maintenance_interval_ms: self.maintenance_interval_ms,
-            ..tidewater_store::StoreConfig::new(&self.data_dir)
+            compaction,
+            ..defaults
         }
     }
 }

@@ -75,6 +75,8 @@ fn background(stats: &StoreStats, out: &mut Families) {
     counter("tidewater_segments_expired_total", "Segments that retention removed.", stats.segments_expired);
     let help = "1 while segments wait to be merged.";
     out.single("tidewater_compaction_pending", Kind::Gauge, help, u8::from(stats.compaction_pending));
+    let help = "Days that become one segment once no rows come for a while.";
+    out.single("tidewater_settling_pending", Kind::Gauge, help, stats.settling_pending);
 }
 
 fn disk(stats: &StoreStats, out: &mut Families) {

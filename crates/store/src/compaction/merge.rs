@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_array::{Array, UInt32Array};
-use tidewater_aggregate::RowsExpected;
+use tidewater_aggregate::{EncodedSection, RowsExpected};
 use tidewater_model::schema::{ColumnId, ColumnRef, ColumnType, Dataset};
 
 use crate::error::StoreResult;
@@ -19,18 +19,19 @@ use crate::segment::writer::SegmentHead;
 use crate::segment::{
     FileColumn, Footer, KeyCounts, Layout, Segment, SegmentFiles, SegmentId, SegmentMeta, text_form,
 };
-use crate::sidecar::{UnitWriter, Written};
+use crate::sidecar::{Sections, UnitWriter, Written, merge_sections};
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
 /// Rows of a decoded batch of one input; fewer where rows are long.
 const BATCH_ROWS_MAX: usize = if cfg!(test) { 7 } else { 4 << 10 };
-/// An output file is cut once it has about so many bytes.
+/// Inputs with more bytes than this go into several files, each cut once it has about so many.
 const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Rows written between two looks at the throttle.
 const WRITE_ROWS: usize = 8 << 10;
 
-/// Merges segments of one dataset and day, and derives the sidecars of what comes out. Rows that tombstones hide are left out,
+/// Merges segments of one dataset and day with their sidecars. Where all rows go into one file, sections that all inputs have are
+/// merged as they are; others are derived from the rows. Rows that tombstones hide are left out,
 /// so the result may be empty. The new files are durable; the caller swaps them in with one catalog transaction. `tombstones` are all of the dataset's.
 /// `throttle` is called every few thousand rows: it may sleep, and `Break` ends the merge with `None`, leaving no files.
 pub fn merge_segments(
@@ -42,6 +43,10 @@ pub fn merge_segments(
     throttle: &dyn Fn() -> ControlFlow<()>,
 ) -> StoreResult<Option<Vec<Written>>> {
     let Some(first) = inputs.first() else { return Ok(Some(Vec::new())) };
+    let is_one_file = raw_bytes(inputs) <= OUTPUT_BYTES_MAX;
+    let known =
+        if is_one_file { merge_sections(dataset, inputs, tombstones, throttle)? } else { Some(Vec::new()) };
+    let Some(known) = known else { return Ok(None) };
     let mut merge = Merge {
         files,
         dataset,
@@ -49,6 +54,8 @@ pub fn merge_segments(
         tombstones,
         tombstones_applied: tombstones_applied(inputs, tombstones),
         expected: expected(inputs),
+        output_bytes_max: if is_one_file { u64::MAX } else { OUTPUT_BYTES_MAX },
+        known,
         next_id,
         throttle,
         finished: Vec::new(),
@@ -73,10 +80,14 @@ fn tombstones_applied(inputs: &[Arc<Segment>], tombstones: &[Arc<Tombstone>]) ->
     before.max(now).unwrap_or(Lsn(0))
 }
 
+fn raw_bytes(inputs: &[Arc<Segment>]) -> u64 {
+    inputs.iter().map(|input| input.meta().bytes).sum()
+}
+
 /// What one output file is about to hold.
 fn expected(inputs: &[Arc<Segment>]) -> RowsExpected {
     let rows: u64 = inputs.iter().map(|input| input.meta().rows).sum();
-    let raw_bytes: u64 = inputs.iter().map(|input| input.meta().bytes).sum();
+    let raw_bytes = raw_bytes(inputs);
     let files = raw_bytes.div_ceil(OUTPUT_BYTES_MAX).max(1);
     RowsExpected { rows: rows / files, raw_bytes: raw_bytes / files }
 }
@@ -89,6 +100,11 @@ struct Merge<'a> {
     tombstones: &'a [Arc<Tombstone>],
     tombstones_applied: Lsn,
     expected: RowsExpected,
+    /// An output file is cut at about this size. Inputs that fit one file are not cut, though it may become a little larger than they are:
+    /// their sections are those of one file.
+    output_bytes_max: u64,
+    /// The sections of the one output file, as far as they are known without its rows.
+    known: Vec<EncodedSection>,
     next_id: &'a dyn Fn() -> SegmentId,
     throttle: &'a dyn Fn() -> ControlFlow<()>,
     /// Complete output files.
@@ -110,11 +126,13 @@ impl<'a> Merge<'a> {
                     Some(out) => out,
                     None => {
                         let layout = layout.clone();
-                        UnitWriter::create(self.files, self.head(), layout, self.expected, self.next_id)?
+                        let known = Sections::Known(std::mem::take(&mut self.known));
+                        let sections = (self.expected, known);
+                        UnitWriter::create(self.files, self.head(), layout, sections, self.next_id)?
                     }
                 };
                 out.write(&window.slice(first, WRITE_ROWS.min(window.len() - first)))?;
-                if out.bytes() < OUTPUT_BYTES_MAX {
+                if out.bytes() < self.output_bytes_max {
                     writer = Some(out);
                 } else {
                     self.finished.push(out.finish()?);

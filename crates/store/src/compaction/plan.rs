@@ -18,8 +18,13 @@ pub struct CompactionLimits {
     pub tier_segments_max: usize,
     /// Inputs of one merge at most: each costs a few decoded pages of memory.
     pub inputs_max: usize,
-    /// Segments from this size on are merged no more, in bytes.
+    /// Segments from this size on are merged no more, in bytes; nor does a day at rest become a segment larger than this. Default
+    /// 128 MiB, about four million rows: what is left to gain then is less than another rewrite costs, and the groups of its roll-ups
+    /// fit into memory while they are merged.
     pub settled_bytes: u64,
+    /// Milli-seconds without a new segment after which a day is at rest and becomes one segment. Default 60,000: twice the quiet
+    /// period after which rows in memory are flushed, so that a source that sends every half minute is not taken to have stopped.
+    pub settle_after_ms: u64,
     /// Segments up to this size share the lowest tier, in bytes.
     pub small_bytes: u64,
     /// Files of one month of history, whose raw rows have expired, that are left alone at most; one more starts a merge.
@@ -34,6 +39,7 @@ impl Default for CompactionLimits {
             tier_segments_max: 3,
             inputs_max: 8,
             settled_bytes: 128 << 20,
+            settle_after_ms: 60_000,
             small_bytes: 1 << 20,
             history_files_max: 8,
             urgent_segments: 16,
@@ -48,6 +54,8 @@ pub enum CompactionReason {
     Segments,
     /// Rows hidden by tombstones have to leave the disk.
     Tombstones,
+    /// A day at rest becomes one segment.
+    Settled,
 }
 
 /// Segments of one dataset and day to be replaced by their merge.
@@ -120,4 +128,4 @@ fn merge_job(tier: &[&SegmentMeta], limits: &CompactionLimits) -> CompactionJob 
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

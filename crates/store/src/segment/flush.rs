@@ -16,7 +16,7 @@ use super::rows::Rows;
 use super::writer::SegmentHead;
 use crate::chunk::Chunk;
 use crate::error::StoreResult;
-use crate::sidecar::{UnitWriter, Written};
+use crate::sidecar::{Sections, UnitWriter, Written};
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
@@ -96,14 +96,16 @@ impl Day<'_> {
             // The layout depends on the day's own rows: which columns it has, which keys are frequent.
             let own = self.rows.take(&UInt32Array::from(self.sorted.to_vec()));
             let layout = Layout::of_rows(head.dataset, &own);
-            let mut writer = UnitWriter::create(self.files, head, layout, expected, next_id)?;
+            let sections = (expected, Sections::FromRowsBeside);
+            let mut writer = UnitWriter::create(self.files, head, layout, sections, next_id)?;
             for first in (0..own.len()).step_by(GATHER_ROWS) {
                 writer.write(&own.slice(first, GATHER_ROWS.min(own.len() - first)))?;
             }
             return writer.finish();
         }
         let layout = Layout::of_rows(head.dataset, self.rows);
-        let mut writer = UnitWriter::create(self.files, head, layout, expected, next_id)?;
+        let sections = (expected, Sections::FromRowsBeside);
+        let mut writer = UnitWriter::create(self.files, head, layout, sections, next_id)?;
         for part in self.sorted.chunks(GATHER_ROWS) {
             writer.write(&self.rows.take(&UInt32Array::from(part.to_vec())))?;
         }

@@ -1,13 +1,16 @@
 //! Deriving a segment's sidecar from its rows: while they are written, or later from the file.
 //!
-//! Not here: which rows those are (`segment::flush`, `compaction`), what is derived (`aggregate`).
+//! Not here: which rows those are (`segment::flush`, `compaction`), what is derived (`aggregate`), sections that need no rows
+//! (`merge`).
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tidewater_aggregate::{Derivation, Derived, RowsExpected, derived_for};
+use tidewater_aggregate::{Derivation, Derived, EncodedSection, RowsExpected, derived_for};
+use tidewater_columns::RowBatch;
 use tidewater_model::schema::Dataset;
 
+use super::beside::Beside;
 use super::meta::{SidecarId, SidecarMeta};
 use super::writer::{SidecarHead, write_sidecar};
 use crate::error::StoreResult;
@@ -17,6 +20,8 @@ use crate::segment::writer::{SegmentHead, SegmentWriter};
 use crate::segment::{Layout, ProjectRows, Segment, SegmentFiles, SegmentId, SegmentMeta};
 use crate::tombstone::Tombstone;
 
+/// Rows from which on a thread of its own is worth its start: about a milli-second of deriving.
+const BESIDE_ROWS_MIN: u64 = 2_048;
 /// Rows decoded at once when a sidecar is derived from a file.
 const BATCH_ROWS: usize = 8 << 10;
 
@@ -42,7 +47,22 @@ pub struct UnitWriter<'a> {
     head: SegmentHead<'a>,
     sidecar_id: SidecarId,
     segment: SegmentWriter<'a>,
-    derivation: Option<Derivation>,
+    deriving: Deriving,
+}
+
+/// Where a unit's sections come from.
+pub enum Sections {
+    /// From the rows, by a thread of its own beside the one that writes them: whoever waits for a flush waits half as long.
+    FromRowsBeside,
+    /// From the rows, but for those that are known already.
+    Known(Vec<EncodedSection>),
+}
+
+enum Deriving {
+    /// No roll-up is declared.
+    Nothing,
+    Here(Box<Derivation>),
+    Beside(Beside),
 }
 
 impl<'a> UnitWriter<'a> {
@@ -51,13 +71,21 @@ impl<'a> UnitWriter<'a> {
         files: &'a SegmentFiles,
         head: SegmentHead<'a>,
         layout: Layout,
-        expected: RowsExpected,
+        (expected, sections): (RowsExpected, Sections),
         next_id: &dyn Fn() -> SegmentId,
     ) -> StoreResult<Self> {
         let segment = SegmentWriter::create(files, &head, layout)?;
-        let derivation = Derivation::new(head.dataset, expected);
+        let (known, is_beside) = match sections {
+            Sections::FromRowsBeside => (Vec::new(), expected.rows >= BESIDE_ROWS_MIN),
+            Sections::Known(known) => (known, false),
+        };
+        let deriving = match Derivation::new(head.dataset, expected, known) {
+            None => Deriving::Nothing,
+            Some(derivation) if is_beside => Deriving::Beside(Beside::start(derivation)?),
+            Some(derivation) => Deriving::Here(Box::new(derivation)),
+        };
         let sidecar_id = SidecarId(next_id().0);
-        Ok(UnitWriter { files, head, sidecar_id, segment, derivation })
+        Ok(UnitWriter { files, head, sidecar_id, segment, deriving })
     }
 
     /// About how many bytes the segment has so far.
@@ -68,8 +96,10 @@ impl<'a> UnitWriter<'a> {
     /// Appends rows; they follow all earlier ones in segment order.
     pub fn write(&mut self, rows: &Rows) -> StoreResult<()> {
         let projects = ProjectRows::of(rows);
-        if let Some(derivation) = &mut self.derivation {
-            add(derivation, rows, &projects);
+        match &mut self.deriving {
+            Deriving::Nothing => {}
+            Deriving::Here(derivation) => add(derivation, &rows.batch, &projects),
+            Deriving::Beside(beside) => beside.add(&rows.batch, &projects),
         }
         self.segment.write(rows, &projects)
     }
@@ -77,7 +107,11 @@ impl<'a> UnitWriter<'a> {
     /// Completes both files: durable, under their final names.
     pub fn finish(self) -> StoreResult<Written> {
         let segment = self.segment.finish()?;
-        let Some(derivation) = self.derivation else { return Ok(Written { segment, sidecar: None }) };
+        let derivation = match self.deriving {
+            Deriving::Nothing => return Ok(Written { segment, sidecar: None }),
+            Deriving::Here(derivation) => *derivation,
+            Deriving::Beside(beside) => beside.end(),
+        };
         let derived = derivation.finish(segment.bytes);
         let head = SidecarHead {
             id: self.sidecar_id,
@@ -100,9 +134,9 @@ impl<'a> UnitWriter<'a> {
 }
 
 /// Feeds rows in segment order, project by project.
-fn add(derivation: &mut Derivation, rows: &Rows, projects: &[ProjectRows]) {
+pub fn add(derivation: &mut Derivation, rows: &RowBatch, projects: &[ProjectRows]) {
     for part in projects {
-        derivation.add(&part.project, &rows.batch.slice(part.first_row as usize, part.rows as usize));
+        derivation.add(&part.project, &rows.slice(part.first_row as usize, part.rows as usize));
     }
 }
 
@@ -118,7 +152,7 @@ pub fn build_sidecar(
     throttle: &dyn Fn() -> ControlFlow<()>,
 ) -> StoreResult<Option<SidecarMeta>> {
     let meta = segment.meta();
-    let Some(derived) = derive(dataset, segment, tombstones, throttle)? else { return Ok(None) };
+    let Some(derived) = derive(dataset, segment, tombstones, &mut |_| throttle())? else { return Ok(None) };
     let latest = tombstones.iter().map(|tombstone| tombstone.lsn).max();
     let head = SidecarHead {
         id,
@@ -133,16 +167,16 @@ pub fn build_sidecar(
     write_sidecar(files, head, derived).map(Some)
 }
 
-/// What a segment's rows yield without those that tombstones hide; `None` when the throttle ended it.
+/// What a segment's rows yield without those that tombstones hide; `look` sees the rows as they pass, and may end it: then `None`.
 pub fn derive(
     dataset: &Arc<Dataset>,
     segment: &Segment,
     tombstones: &[Arc<Tombstone>],
-    throttle: &dyn Fn() -> ControlFlow<()>,
+    look: &mut dyn FnMut(&RowBatch) -> ControlFlow<()>,
 ) -> StoreResult<Option<Derived>> {
     let meta = segment.meta();
     let expected = RowsExpected { rows: meta.rows, raw_bytes: meta.bytes };
-    let Some(mut derivation) = Derivation::new(dataset, expected) else {
+    let Some(mut derivation) = Derivation::new(dataset, expected, Vec::new()) else {
         return Ok(Some(Derived::default()));
     };
     let footer = segment.footer()?;
@@ -150,14 +184,14 @@ pub fn derive(
         let roots = all_roots(&footer);
         let mut reader = GroupReader::open(Arc::clone(&footer), group, None, roots, BATCH_ROWS, Fetch::Lazy)?;
         while let Some(batch) = reader.next() {
-            if throttle().is_break() {
+            let mut rows = batch?.into_rows();
+            if look(&rows.batch).is_break() {
                 return Ok(None);
             }
-            let mut rows = batch?.into_rows();
             if let Some(visible) = rows.visible(tombstones) {
                 rows = rows.take(&visible.set_indices().map(|row| row as u32).collect::<Vec<u32>>().into());
             }
-            add(&mut derivation, &rows, &ProjectRows::of(&rows));
+            add(&mut derivation, &rows.batch, &ProjectRows::of(&rows));
         }
     }
     Ok(Some(derivation.finish(meta.bytes)))

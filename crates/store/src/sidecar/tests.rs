@@ -1,14 +1,16 @@
-//! Files of every format that ever landed open and read as they did, and the planning of history as tables. `sidecar-N.rollup`
+//! Files of every format that ever landed open and read as they did, and the planning of history as tables; when sections are merged. `sidecar-N.rollup`
 //! and `sidecar-N.json` in `tests/fixtures` are a sidecar of format N and its catalog entry; they are never rewritten.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use tidewater_columns::StringsRef;
+use tidewater_model::filter::Filter;
 use tidewater_model::schema::{DatasetDefinition, DatasetId, Tier};
 
 use super::*;
 use crate::disk::{Disk, FakeDisk, RealDisk, read_whole, write_whole};
-use crate::segment::SegmentId;
+use crate::segment::{Segment, SegmentId, Unsorted, write_segments};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -70,8 +72,6 @@ fn format_1_reads_as_it_did() {
 #[ignore = "writes the fixture of a new format"]
 fn write_fixture() {
     use crate::chunk::{Chunk, Run};
-    use crate::segment::{Unsorted, write_segments};
-    use crate::version::Lsn;
     use arrow_array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
 
     let path = fixture(SIDECAR_FORMAT, "rollup");
@@ -115,6 +115,66 @@ fn write_fixture() {
     let bytes = read_whole(&disk, &from).expect("just written");
     write_whole(&RealDisk, &path, &bytes).expect("a writable checkout");
     write_whole(&RealDisk, &fixture(SIDECAR_FORMAT, "json"), &meta.encode()).expect("a writable checkout");
+}
+
+/// A segment with its sidecar: rows of one project in one hour.
+fn unit(files: &Arc<SegmentFiles>, id: u64, rows: i64) -> Arc<Segment> {
+    use crate::chunk::{Chunk, Run};
+    use arrow_array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+
+    let times = (0..rows).map(|row| 20_000 * DAY_US + row);
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"));
+    let ms: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+    let batch = tidewater_columns::RowBatch::new(vec![Some(times), None, Some(ms), None, None]);
+    let chunk =
+        Arc::new(Chunk::new(batch, vec![Run { project: name("acme"), lsn: Lsn(1), rows: rows as u32 }]));
+    let (dataset, next) = (dataset(), std::cell::Cell::new(id));
+    let unsorted = Unsorted {
+        dataset_id: DatasetId(1),
+        dataset: &dataset,
+        chunks: &[chunk],
+        tombstones: &[],
+        row_bytes: Some(1e6),
+    };
+    let next_id = || SegmentId(next.replace(next.get() + 1));
+    let written = write_segments(files, &unsorted, &next_id).expect("the disk works").remove(0);
+    written.open(files, &dataset).expect("just written")
+}
+
+#[test]
+fn sections_are_merged_where_they_hold_exactly_the_rows() {
+    let disk = FakeDisk::new();
+    let files = SegmentFiles::new(Arc::new(disk.clone()), PathBuf::from("/data"), 1 << 20);
+    let inputs = [unit(&files, 1, 30), unit(&files, 11, 40)];
+    let merge = |inputs: &[Arc<Segment>], tombstones: &[Arc<Tombstone>]| {
+        let merged = merge_sections(&dataset(), inputs, tombstones, &|| ControlFlow::Continue(()));
+        merged.expect("rows are there").expect("nobody ends it")
+    };
+    let merged = merge(&inputs, &[]);
+    let tiers: Vec<Tier> = merged.iter().map(|section| section.head.tier).collect();
+    assert_eq!(tiers, [Tier::Hour, Tier::Day]);
+    assert!(merged.iter().all(|section| section.rows() == 1), "both have the same one group");
+    let hides = |project: &str| {
+        let hides =
+            Tombstone::new(Lsn(9), name(project), i64::MIN, i64::MAX, Arc::from("[]"), &Filter::all());
+        Arc::new(hides.expect("no expression to compile"))
+    };
+    assert_eq!(merge(&inputs, &[hides("acme")]).len(), 0, "a delete takes rows");
+    assert_eq!(merge(&inputs, &[hides("beta")]).len(), 2, "a delete of other rows");
+    let without = inputs[1].with_sidecar(None);
+    assert_eq!(merge(&[Arc::clone(&inputs[0]), without], &[]).len(), 0, "one has no sidecar");
+    let meta = SidecarMeta { derived_for: 7, ..inputs[1].sidecar_entry().expect("a sidecar").meta().clone() };
+    let other = inputs[1].with_sidecar(Some(inputs[1].sidecar_entry().expect("a sidecar").with_meta(meta)));
+    assert_eq!(merge(&[Arc::clone(&inputs[0]), other], &[]).len(), 0, "one is of other roll-ups");
+    let path = inputs[1].sidecar().and_then(|sidecar| sidecar.path()).expect("a file").to_owned();
+    let mut bytes = read_whole(&disk, &path).expect("just written");
+    bytes[footer::HEADER_BYTES] ^= 1;
+    write_whole(&disk, &path, &bytes).expect("the disk works");
+    // What is open already still reads the bytes of before.
+    files.forget_sidecar(inputs[1].sidecar_entry().expect("a sidecar").meta().id);
+    assert_eq!(merge(&inputs, &[]).len(), 1, "what is damaged is left to be derived");
+    let ended = merge_sections(&dataset(), &inputs, &[], &|| ControlFlow::Break(()));
+    assert!(ended.expect("nothing was read").is_none());
 }
 
 /// History of a day with sections of these tiers.

@@ -3,7 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tidewater_aggregate::{EncodedSection, derived_for};
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use tidewater_aggregate::{EncodedSection, derived_for, rollup_plans};
+use tidewater_columns::RowBatch;
 use tidewater_model::schema::Dataset;
 
 use super::Sidecar;
@@ -23,7 +27,7 @@ pub struct SidecarCheck {
 
 /// Reads a sidecar completely: the file's checksum, its footer, every column's checksum, and that rows and bytes are as the
 /// catalog says. Where `segment` is the one it was derived from for today's roll-ups, it is derived once more and compared, byte
-/// by byte: a roll-up equals its rows. The first thing that is wrong is the error.
+/// by byte but for the last digits of sums of floats: a roll-up equals its rows. The first thing that is wrong is the error.
 pub fn verify_sidecar(
     files: &SegmentFiles,
     dataset: &Arc<Dataset>,
@@ -51,12 +55,18 @@ pub fn verify_sidecar(
     {
         let applied: Vec<Arc<Tombstone>> =
             tombstones.iter().filter(|tombstone| tombstone.lsn <= meta.tombstones_applied).cloned().collect();
-        let again =
-            derive(dataset, segment, &applied, &|| ControlFlow::Continue(()))?.unwrap_or_default().sections;
+        let mut largest = 0.0;
+        let mut look = |rows: &RowBatch| {
+            largest = largest_float(dataset, rows).max(largest);
+            ControlFlow::Continue(())
+        };
+        let again = derive(dataset, segment, &applied, &mut look)?.unwrap_or_default().sections;
         // Which sections pay may have been judged with other expectations; those that are on both sides are equal.
         for section in &stored {
             let made = again.iter().find(|made| made.head == section.head);
-            if made.is_some_and(|made| !same(made, section)) {
+            let Some(made) = made else { continue };
+            let is_same = made.says_the_same(section, largest);
+            if !is_same.map_err(|error| damaged(path, 0, error.to_string()))? {
                 let name = format!("{}/{}", section.head.rollup, section.head.tier.name());
                 return Err(damaged(path, 0, format!("section {name} differs from the segment's rows")));
             }
@@ -65,10 +75,14 @@ pub fn verify_sidecar(
     Ok(SidecarCheck { sections: stored.len() as u64, bytes: meta.bytes })
 }
 
-/// Equal but for the order of projects.
-fn same(a: &EncodedSection, b: &EncodedSection) -> bool {
-    let find = |slice: &tidewater_aggregate::EncodedSlice| {
-        b.projects.iter().find(|other| other.project == slice.project) == Some(slice)
+/// The largest size of a float among the columns that roll-ups read.
+fn largest_float(dataset: &Dataset, rows: &RowBatch) -> f64 {
+    let plans = rollup_plans(dataset);
+    let columns = plans.iter().flat_map(|plan| &plan.measures).filter_map(|measure| measure.column.as_ref());
+    let arrays = columns.filter_map(|column| rows.read(column));
+    let largest = |array: ArrayRef| {
+        let floats = array.as_primitive_opt::<Float64Type>()?;
+        floats.iter().flatten().map(f64::abs).reduce(f64::max)
     };
-    a.projects.len() == b.projects.len() && a.projects.iter().all(find)
+    arrays.filter_map(largest).fold(0.0, f64::max)
 }

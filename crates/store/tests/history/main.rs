@@ -12,5 +12,6 @@ mod durable;
 mod faults;
 mod repeats;
 mod rollups;
+mod settling;
 mod stall;
 mod sums;

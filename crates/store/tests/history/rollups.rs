@@ -16,7 +16,7 @@ const TIERS: [Tier; 3] = [Tier::Minute, Tier::Hour, Tier::Day];
 const DAY_S: i64 = 86_400;
 
 /// Nothing happens in the background: the test says when.
-fn lazy() -> StoreConfig {
+pub fn lazy() -> StoreConfig {
     StoreConfig { maintenance_interval_ms: 3_600_000, ..config("/data") }
 }
 
@@ -39,7 +39,7 @@ fn view(world: &World) -> DatasetView {
 }
 
 /// Sections and rows of `p` and `q` say the same at every tier; returns how many times a unit answered days from a section.
-fn check(world: &World, what: &str) -> usize {
+pub fn check(world: &World, what: &str) -> usize {
     let snapshot = world.store.snapshot();
     let mut answered = 0;
     for name in ["p", "q"] {

@@ -6,7 +6,7 @@ use super::*;
 use crate::segment::{DAY_US, FORMAT, ProjectRows};
 use crate::version::Lsn;
 
-fn segment(id: u64, day: i32, bytes: u64) -> SegmentMeta {
+pub fn segment(id: u64, day: i32, bytes: u64) -> SegmentMeta {
     let (min_us, max_us) = (i64::from(day) * DAY_US, i64::from(day) * DAY_US + 1_000);
     let project = ProjectName::new("p").expect("a valid name");
     SegmentMeta {
