@@ -59,7 +59,7 @@ fn wrong_answers_are_noticed(k6: &Path, server: &Server, results: &Path) {
     assert!(said.contains("MISSED checks: rate==1"), "{said}");
 }
 
-/// The comparison passes equal figures and fails on half the throughput or twice the latency.
+/// The comparison passes equal figures and fails on half the throughput, twice the latency, twice the processor time.
 fn regressions_are_noticed(results: &Path) {
     let newest = std::fs::read_dir(results).expect("the results").map(|entry| entry.expect("a file").path());
     let of_queries = |path: &std::path::PathBuf| {
@@ -82,7 +82,7 @@ fn regressions_are_noticed(results: &Path) {
     };
     let (equal, said) = history("requests", 1.0);
     assert!(equal, "{said}");
-    for (ratio, factor) in [("requests", 0.5), ("p95_load", 2.0)] {
+    for (ratio, factor) in [("requests", 0.5), ("p95_load", 2.0), ("server_cpu", 2.0)] {
         let (passes, said) = history(ratio, factor);
         assert!(!passes && said.contains(&format!("WRONG: {ratio} is ")), "{said}");
     }
