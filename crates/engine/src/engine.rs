@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{Dataset, DatasetDefinition};
@@ -25,6 +26,8 @@ use crate::spill;
 
 /// Seconds after which a full budget of bytes in flight may have room.
 const RETRY_AFTER_S: u64 = 1;
+/// How often the last uses of keys are stored: what a crash may lose of them.
+const KEY_USES_SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How full a queue or a pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +120,20 @@ impl Engine {
     /// API keys.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Stores when keys were last used, once a minute, for as long as the returned future is polled. [`Engine::close`] stores the
+    /// rest.
+    pub async fn keep_key_uses(&self) {
+        loop {
+            tokio::time::sleep(KEY_USES_SAVE_INTERVAL).await;
+            if let Err(error) = self.blocking(|engine| engine.keys.save_uses()).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the last uses of keys are not stored"
+                );
+            }
+        }
     }
 
     /// Jobs.
@@ -293,6 +310,9 @@ impl Engine {
         if let Err(error) = self.questions.save_all() {
             // A store that takes no more writes has said so; a lost log of questions must not keep it from closing.
             tracing::warn!(error = &error as &dyn std::error::Error, "the question log is not stored");
+        }
+        if let Err(error) = self.keys.save_uses() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last uses of keys are not stored");
         }
         Ok(self.store.close()?)
     }

@@ -1,141 +1,94 @@
-//! API keys: who may do what to which project. Only a SHA-256 of a key is stored: keys are 256 random bits, so a slow password
-//! hash would add time and no safety.
+//! API keys: who may do what to which project. Only a SHA-256 of a secret is stored: secrets are 256 random bits, so a slow
+//! password hash would add time and no safety.
 //!
-//! Not here: where a request carries its key (`server::auth`).
+//! Not here: where a request carries its key (`server::auth`), which keys there may be (`rules`).
+
+mod record;
+mod rules;
+mod uses;
 
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use hashbrown::HashMap;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidewater_model::names::ProjectName;
 use tidewater_model::time::Timestamp;
 use tidewater_store::Store;
 
-use crate::access::{Access, Permissions, Role};
+use crate::access::{Access, Permissions};
 use crate::error::{EngineError, EngineResult};
+
+pub use record::{ApiKey, NewKey, Scope};
+use record::{Record, Replaced};
+pub use rules::{KEY_NAME_BYTES_MAX, check_filters};
+use uses::LastUse;
 
 /// The store's space for key records.
 const SPACE: &str = "keys";
-/// What every generated key begins with, so that secret scanners can find leaked ones.
+/// The store's space and key for when keys were last used.
+const USES: (&str, &str) = ("key_uses", "all");
+/// What every generated secret begins with, so that secret scanners can find leaked ones.
 const PREFIX: &str = "tw_";
 /// Most keys of one store: verification holds them all in memory.
 pub const KEYS_MAX: usize = 100_000;
-/// Longest name of a key, in bytes.
-pub const KEY_NAME_BYTES_MAX: usize = 200;
-
-/// What a key allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Sending rows.
-    Ingest,
-    /// Asking questions.
-    Query,
-    /// Everything, also datasets, keys and deletes.
-    Admin,
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Scope::Ingest => "ingest",
-            Scope::Query => "query",
-            Scope::Admin => "admin",
-        })
-    }
-}
-
-/// A key without its secret.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ApiKey {
-    /// Names the key in lists and for revocation.
-    pub id: String,
-    /// For people.
-    pub name: String,
-    /// The one project it is bound to; none for all.
-    pub project: Option<String>,
-    /// What it allows.
-    pub scopes: Vec<Scope>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// From when on it is refused.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl ApiKey {
-    /// The role of whoever carries it.
-    pub fn role(&self) -> Role {
-        if self.scopes.contains(&Scope::Admin) { Role::Admin } else { Role::Developer }
-    }
-
-    fn access(&self, project: Option<ProjectName>) -> Access {
-        let role = self.role();
-        let permissions = Permissions::of_role(role).and(Permissions::of_scopes(&self.scopes));
-        Access { subject: self.id.as_str().into(), role, permissions, project }
-    }
-}
-
-/// What a new key shall be.
-#[derive(Clone, Debug)]
-pub struct NewKey {
-    /// For people.
-    pub name: String,
-    /// The one project it is bound to; none for all.
-    pub project: Option<ProjectName>,
-    /// What it allows; at least one.
-    pub scopes: Vec<Scope>,
-    /// From when on it is refused.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// A key as it is held in memory.
-struct Held {
-    key: Arc<ApiKey>,
-    access: Arc<Access>,
-}
+/// Longest time a replaced secret stays good: long enough for a release train, short enough to be no second key.
+pub const GRACE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// Why a key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No such key, or a revoked one.
     Unknown,
-    /// Past its `expires_at`.
+    /// Past its `expires_at`, or a replaced secret past its time.
     Expired,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Record {
-    /// Hexadecimal SHA-256 of the key.
-    sha256: String,
-    #[serde(flatten)]
-    key: ApiKey,
+/// A key as listed.
+#[derive(Clone, Debug)]
+pub struct ListedKey {
+    /// The key.
+    pub key: Arc<ApiKey>,
+    /// When it was last used, to the second.
+    pub last_used_at: Option<Timestamp>,
+    /// Until when the secret before this one is good, where there was one.
+    pub replaced_until: Option<Timestamp>,
 }
 
 type Hash = [u8; 32];
+
+/// One secret of a key.
+struct Held {
+    key: Arc<ApiKey>,
+    access: Arc<Access>,
+    /// From when on this secret is refused.
+    ends_at: Option<Timestamp>,
+    /// Whether another secret has taken its place.
+    is_replaced: bool,
+    last_use: LastUse,
+}
 
 /// All keys, in memory by hash and durable in the store.
 pub struct Keys {
     store: Store,
     // Read on every request, written when a key changes; a read lock is two atomic operations.
     by_hash: RwLock<HashMap<Hash, Held>>,
+    // Held while a record is read, changed and written: a rotation must not bring back a key that is being revoked.
+    changes: Mutex<()>,
 }
 
 impl Keys {
     /// Reads all keys.
     pub fn open(store: Store) -> EngineResult<Self> {
+        let uses = stored_uses(&store);
         let mut by_hash = HashMap::new();
         for (id, value) in store.kv_list(SPACE)? {
-            let record: Record = serde_json::from_slice(&value).map_err(|source| EngineError::Record {
-                space: SPACE,
-                key: id.clone(),
-                source,
-            })?;
-            let hash = from_hex(&record.sha256).ok_or(EngineError::KeyRecord { id })?;
-            by_hash.insert(hash, held(record.key)?);
+            let record = parse(&id, &value)?;
+            let last_use = LastUse::of(uses.get(&id).copied());
+            by_hash.extend(held(record, &last_use)?);
         }
-        Ok(Keys { store, by_hash: RwLock::new(by_hash) })
+        Ok(Keys { store, by_hash: RwLock::new(by_hash), changes: Mutex::new(()) })
     }
 
     /// Whether there is none, as at the first start.
@@ -146,28 +99,58 @@ impl Keys {
     /// Finds the key a request carries.
     ///
     /// Keys are found by the SHA-256 of what was sent. How long that takes may tell something about stored hashes, but nobody
-    /// can choose a text by its hash, so it tells nothing about keys: comparing hashes of 256 random bits needs no constant time.
+    /// can choose a text by its hash, so it tells nothing about secrets: hashes of 256 random bits need no constant time.
     pub fn verify(&self, secret: &str, now: Timestamp) -> Result<Arc<Access>, Refusal> {
         // Hashed before the lock is taken.
         let hash = hash(secret);
         let keys = self.read();
         let held = keys.get(&hash).ok_or(Refusal::Unknown)?;
-        match held.key.expires_at {
-            Some(expires_at) if expires_at <= now => Err(Refusal::Expired),
-            _ => Ok(Arc::clone(&held.access)),
+        match held.ends_at {
+            Some(ends_at) if ends_at <= now => Err(Refusal::Expired),
+            _ => {
+                held.last_use.note(now);
+                Ok(Arc::clone(&held.access))
+            }
         }
     }
 
+    /// Whether some publishable key is good for a web origin.
+    pub fn serves_origin(&self, origin: &str) -> bool {
+        self.read().values().any(|held| held.key.origins.iter().any(|known| known == origin))
+    }
+
     /// All keys, oldest first.
-    pub fn list(&self) -> Vec<Arc<ApiKey>> {
-        let mut keys: Vec<Arc<ApiKey>> = self.read().values().map(|held| Arc::clone(&held.key)).collect();
-        keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        keys
+    pub fn list(&self) -> Vec<ListedKey> {
+        let keys = self.read();
+        let replaced_until: HashMap<&str, Option<Timestamp>> = keys
+            .values()
+            .filter(|held| held.is_replaced)
+            .map(|held| (held.key.id.as_str(), held.ends_at))
+            .collect();
+        let current = keys.values().filter(|held| !held.is_replaced);
+        let mut listed: Vec<ListedKey> = current
+            .map(|held| ListedKey {
+                key: Arc::clone(&held.key),
+                last_used_at: held.last_use.get(),
+                replaced_until: replaced_until.get(held.key.id.as_str()).copied().flatten(),
+            })
+            .collect();
+        listed.sort_by(|a, b| (a.key.created_at, &a.key.id).cmp(&(b.key.created_at, &b.key.id)));
+        listed
+    }
+
+    /// What a key may do, by its id. With a project, other projects' keys are not found.
+    pub fn permissions(&self, id: &str, project: Option<&str>) -> EngineResult<Permissions> {
+        let is_meant =
+            |key: &ApiKey| key.id == id && (project.is_none() || key.project.as_deref() == project);
+        let keys = self.read();
+        let held = keys.values().find(|held| is_meant(&held.key)).ok_or(EngineError::UnknownKey)?;
+        Ok(held.access.permissions)
     }
 
     /// Makes a key; the second value is its secret, which is nowhere else.
     pub fn create(&self, new: NewKey, now: Timestamp) -> EngineResult<(Arc<ApiKey>, String)> {
-        let secret = format!("{PREFIX}{}", random_hex::<32>()?);
+        let secret = new_secret()?;
         let key = self.insert(new, &secret, now)?;
         Ok((key, secret))
     }
@@ -180,18 +163,62 @@ impl Keys {
         self.insert(new, secret, now).map(|_| ())
     }
 
+    /// Gives a key another secret, which is the second value. The one before it stays good for `grace`; one before that ends now.
+    /// With a project, other projects' keys are not found.
+    pub fn rotate(
+        &self,
+        id: &str,
+        project: Option<&str>,
+        grace: Duration,
+        now: Timestamp,
+    ) -> EngineResult<(Arc<ApiKey>, String)> {
+        let _changes = self.change();
+        self.permissions(id, project)?;
+        let value = self.store.kv_get(SPACE, id)?.ok_or(EngineError::UnknownKey)?;
+        let mut record = parse(id, &value)?;
+        let secret = new_secret()?;
+        let until = Timestamp(now.0.saturating_add(i64::try_from(grace.as_micros()).unwrap_or(i64::MAX)));
+        let sha256 = std::mem::replace(&mut record.sha256, to_hex(&hash(&secret)));
+        record.replaced = (!grace.is_zero()).then_some(Replaced { sha256, until });
+        record.key.rotated_at = Some(now);
+        self.put(&record)?;
+        let mut keys = self.write();
+        let last_use = keys.values().find(|held| held.key.id == id).map(|held| held.last_use.clone());
+        let secrets = held(record, &last_use.unwrap_or_default())?;
+        keys.retain(|_, held| held.key.id != id);
+        let key = Arc::clone(&secrets[0].1.key);
+        keys.extend(secrets);
+        Ok((key, secret))
+    }
+
     /// Removes a key; requests that carry it are refused from now on. With a project, other projects' keys are not found.
     pub fn revoke(&self, id: &str, project: Option<&str>) -> EngineResult<()> {
-        let is_meant =
-            |key: &ApiKey| key.id == id && (project.is_none() || key.project.as_deref() == project);
-        let found = self.read().iter().find(|(_, held)| is_meant(&held.key)).map(|(hash, _)| *hash);
-        let hash = found.ok_or(EngineError::UnknownKey)?;
+        let _changes = self.change();
+        self.permissions(id, project)?;
         self.store.kv_delete(SPACE, id)?;
-        self.write().remove(&hash);
+        self.write().retain(|_, held| held.key.id != id);
+        Ok(())
+    }
+
+    /// Stores when keys were last used, where that has changed.
+    pub(crate) fn save_uses(&self) -> EngineResult<()> {
+        let used = |listed: ListedKey| Some((listed.key.id.clone(), listed.last_used_at?.0));
+        let uses: uses::Stored = self.list().into_iter().filter_map(used).collect();
+        let (space, key) = USES;
+        let value = serde_json::to_vec(&uses).map_err(|source| EngineError::Record {
+            space,
+            key: key.to_owned(),
+            source,
+        })?;
+        if self.store.kv_get(space, key)?.as_deref() != Some(&value[..]) {
+            self.store.kv_put(space, key, &value)?;
+        }
         Ok(())
     }
 
     fn insert(&self, new: NewKey, secret: &str, now: Timestamp) -> EngineResult<Arc<ApiKey>> {
+        let _changes = self.change();
+        new.check()?;
         if self.read().len() >= KEYS_MAX {
             return Err(EngineError::TooMany { what: "API keys", max: KEYS_MAX });
         }
@@ -202,35 +229,78 @@ impl Keys {
             scopes: new.scopes,
             created_at: now,
             expires_at: new.expires_at,
+            role: new.role,
+            filters: new.filters,
+            origins: new.origins,
+            rotated_at: None,
         };
-        let hash = hash(secret);
-        let record = Record { sha256: to_hex(&hash), key };
-        let value = serde_json::to_vec(&record).map_err(|source| EngineError::Record {
-            space: SPACE,
-            key: record.key.id.clone(),
-            source,
-        })?;
-        self.store.kv_put(SPACE, &record.key.id, &value)?;
-        let key = Arc::new(record.key);
-        let access = Arc::new(key.access(new.project));
-        self.write().insert(hash, Held { key: Arc::clone(&key), access });
+        let record = Record { sha256: to_hex(&hash(secret)), replaced: None, key };
+        self.put(&record)?;
+        let secrets = held(record, &LastUse::default())?;
+        let key = Arc::clone(&secrets[0].1.key);
+        self.write().extend(secrets);
         Ok(key)
     }
 
+    fn put(&self, record: &Record) -> EngineResult<()> {
+        let id = &record.key.id;
+        let value = serde_json::to_vec(record).map_err(|source| EngineError::Record {
+            space: SPACE,
+            key: id.clone(),
+            source,
+        })?;
+        Ok(self.store.kv_put(SPACE, id, &value)?)
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Hash, Held>> {
-        self.by_hash.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.by_hash.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Hash, Held>> {
-        self.by_hash.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.by_hash.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn held(key: ApiKey) -> EngineResult<Held> {
-    let project = key.project.as_deref().map(ProjectName::new).transpose();
-    let project = project.map_err(|_| EngineError::KeyRecord { id: key.id.clone() })?;
-    let access = Arc::new(key.access(project));
-    Ok(Held { key: Arc::new(key), access })
+fn parse(id: &str, value: &[u8]) -> EngineResult<Record> {
+    serde_json::from_slice(value).map_err(|source| EngineError::Record {
+        space: SPACE,
+        key: id.to_owned(),
+        source,
+    })
+}
+
+/// What was stored of uses. A record that does not read is no reason not to open.
+fn stored_uses(store: &Store) -> uses::Stored {
+    let value = store.kv_get(USES.0, USES.1).ok().flatten();
+    value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default()
+}
+
+/// The secrets of a record by their hashes, the current one first.
+fn held(record: Record, last_use: &LastUse) -> EngineResult<Vec<(Hash, Held)>> {
+    let damaged = || EngineError::KeyRecord { id: record.key.id.clone() };
+    let project = record.key.project.as_deref().map(ProjectName::new).transpose().map_err(|_| damaged())?;
+    let current = from_hex(&record.sha256).ok_or_else(damaged)?;
+    let mut secrets = vec![(current, record.key.expires_at, false)];
+    if let Some(replaced) = &record.replaced {
+        let hash = from_hex(&replaced.sha256).ok_or_else(damaged)?;
+        let ends_at = record.key.expires_at.map_or(replaced.until, |at| at.min(replaced.until));
+        secrets.push((hash, Some(ends_at), true));
+    }
+    let access = Arc::new(record.key.access(project));
+    let key = Arc::new(record.key);
+    let held = |(hash, ends_at, is_replaced)| {
+        let (key, access, last_use) = (Arc::clone(&key), Arc::clone(&access), last_use.clone());
+        (hash, Held { key, access, ends_at, is_replaced, last_use })
+    };
+    Ok(secrets.into_iter().map(held).collect())
+}
+
+fn new_secret() -> EngineResult<String> {
+    Ok(format!("{PREFIX}{}", random_hex::<32>()?))
 }
 
 fn hash(secret: &str) -> Hash {
@@ -261,4 +331,34 @@ fn from_hex(text: &str) -> Option<Hash> {
         *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
     }
     Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_earlier_versions_open() {
+        // As written before keys had roles, filters, origins and replaced secrets.
+        let value = format!(
+            "{{\"sha256\":\"{}\",\"id\":\"0123456789abcdef\",\"name\":\"old\",\"project\":\"web\",\
+             \"scopes\":[\"ingest\",\"query\"],\"created_at\":1700000000000000,\"expires_at\":null}}",
+            to_hex(&hash("tw_old"))
+        );
+        let record = parse("0123456789abcdef", value.as_bytes()).expect("it reads");
+        let secrets = held(record, &LastUse::default()).expect("it is whole");
+        let [(found, held)] = &secrets[..] else { panic!("one secret") };
+        assert_eq!(*found, hash("tw_old"));
+        assert_eq!((held.ends_at, held.access.project()), (None, ProjectName::new("web").ok().as_ref()));
+        assert_eq!(held.access.permissions, Permissions::of_scopes(&[Scope::Ingest, Scope::Query]));
+    }
+
+    #[test]
+    fn hexadecimal_reads_back() {
+        let known = hash("a");
+        assert_eq!(from_hex(&to_hex(&known)), Some(known));
+        for bad in ["", "zz", &"g".repeat(64), &"é".repeat(32)] {
+            assert_eq!(from_hex(bad), None, "{bad}");
+        }
+    }
 }

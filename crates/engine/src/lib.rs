@@ -36,7 +36,7 @@ mod warm;
 
 use tidewater_model::names::ProjectName;
 
-pub use access::{Access, Permission, Permissions, Role, table as permission_table};
+pub use access::{Access, Permission, Permissions, Reach, Role, Visibility, table as permission_table};
 pub use advise::Advised;
 pub use advisor::{Advice, Suggestion, TierEstimate, Unserved, Unused};
 pub use answers::{AnswerCache, AnswerStats, Lease};
@@ -47,7 +47,9 @@ pub use error::{EngineError, EngineResult};
 pub use in_flight::Permit;
 pub use ingest::{IngestReply, IngestRequest, RowFault};
 pub use jobs::Job;
-pub use keys::{ApiKey, KEY_NAME_BYTES_MAX, Keys, NewKey, Refusal, Scope};
+pub use keys::{
+    ApiKey, GRACE_MAX, KEY_NAME_BYTES_MAX, Keys, ListedKey, NewKey, Refusal, Scope, check_filters,
+};
 pub use page::{AnswerFacts, CacheUse, PageRows, QueryReply};
 pub use questions::{QuestionHandle, QuestionRecord, RollupUse};
 pub use ready::Part;

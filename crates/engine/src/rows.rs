@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 use tidewater_model::input_error::{InputError, codes};
 use tidewater_model::names::ProjectName;
-use tidewater_model::query::{DateRange, MetricInput, QueryRequest};
+use tidewater_model::query::{Bounds, DateRange, MetricInput, QueryRequest};
 use tidewater_model::schema::{ColumnRef, Dataset};
 use tidewater_query::{Cell, Control, ROWS_PAGE_MAX, RowKey, RowsQuery};
 use tidewater_store::{Lsn, Version};
@@ -29,6 +29,8 @@ pub struct RowFilter {
     pub timezone: Option<String>,
     /// All must hold, as JSON.
     pub filters: Vec<Value>,
+    /// What the caller is bound to.
+    pub bounds: Bounds,
 }
 
 /// A page of rows as asked.
@@ -74,6 +76,7 @@ impl RowFilter {
             date_range: self.date_range.clone(),
             timezone: self.timezone.clone(),
             filters: self.filters.clone(),
+            bounds: self.bounds.clone(),
             metrics: vec![MetricInput::from_json(&count, "metrics[0]")?],
             ..QueryRequest::default()
         })

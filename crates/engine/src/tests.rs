@@ -185,10 +185,11 @@ async fn keys_last_and_end() {
         project: project.map(|name| ProjectName::new(name).expect("a name")),
         scopes: vec![Scope::Query],
         expires_at,
+        ..NewKey::default()
     };
     let keys = fixture.engine.keys();
     let (red, red_secret) = keys.create(new(Some("red"), None), NOW).expect("made");
-    let (_, brief_secret) = keys.create(new(None, Some(Timestamp(NOW.0 + 10))), NOW).expect("made");
+    let (brief, brief_secret) = keys.create(new(None, Some(Timestamp(NOW.0 + 10))), NOW).expect("made");
     assert!(keys.verify(&brief_secret, NOW).is_ok());
     fixture.clock.advance_us(10);
     assert_eq!(keys.verify(&brief_secret, fixture.engine.now()).map(|_| ()), Err(Refusal::Expired));
@@ -200,9 +201,46 @@ async fn keys_last_and_end() {
 
     let again = Fixture::open(folder, |_| {});
     let access = again.engine.keys().verify(&red_secret, NOW).expect("it is still there");
-    assert_eq!((&*access.subject, access.project.clone()), (red.id.as_str(), ProjectName::new("red").ok()));
+    assert_eq!(
+        (&*access.subject, access.project().cloned()),
+        (red.id.as_str(), ProjectName::new("red").ok())
+    );
+    let listed = again.engine.keys().list();
+    let used =
+        |id: &str| listed.iter().find(|listed| listed.key.id == id).and_then(|listed| listed.last_used_at);
+    assert_eq!(used(&red.id), Some(NOW), "its use just now");
+    assert!(used(&brief.id).is_some(), "a use before the restart is remembered");
     again.engine.keys().revoke(&red.id, Some("red")).expect("revoked");
     assert_eq!(again.engine.keys().verify(&red_secret, NOW).map(|_| ()), Err(Refusal::Unknown));
+}
+
+#[tokio::test]
+async fn a_rotated_key_has_two_secrets_for_a_while() {
+    let fixture = Fixture::new(|_| {});
+    let keys = fixture.engine.keys();
+    let new = NewKey { name: "k".to_owned(), scopes: vec![Scope::Query], ..NewKey::default() };
+    let (key, first) = keys.create(new, NOW).expect("made");
+    let grace = Duration::from_secs(60);
+    let (_, second) = keys.rotate(&key.id, None, grace, NOW).expect("rotated");
+    let at = |seconds: i64| Timestamp(NOW.0 + seconds * 1_000_000);
+    let good = |keys: &crate::Keys, secret: &str, seconds| keys.verify(secret, at(seconds)).is_ok();
+    assert!(good(keys, &first, 59) && !good(keys, &first, 60) && good(keys, &second, 60));
+    assert_eq!(keys.list()[0].replaced_until, Some(at(60)));
+    let (_, third) = keys.rotate(&key.id, None, grace, at(1)).expect("rotated");
+    assert!(!good(keys, &first, 1), "one secret before the current one is good, not two");
+    let Fixture { engine, folder, .. } = fixture;
+    engine.close().expect("it closes");
+    drop(engine);
+
+    let again = Fixture::open(folder, |_| {});
+    let keys = again.engine.keys();
+    assert!(good(keys, &second, 2) && good(keys, &third, 2), "both outlive a restart");
+    assert_eq!(keys.list().len(), 1);
+    let (_, fourth) = keys.rotate(&key.id, None, Duration::ZERO, at(2)).expect("rotated");
+    assert!(!good(keys, &third, 2) && good(keys, &fourth, 2), "without grace the secret before ends at once");
+    keys.revoke(&key.id, None).expect("revoked");
+    assert!([&second, &third, &fourth].iter().all(|secret| !good(keys, secret, 2)));
+    assert!(matches!(keys.rotate(&key.id, None, grace, at(3)), Err(EngineError::UnknownKey)));
 }
 
 #[tokio::test]

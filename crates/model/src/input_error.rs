@@ -65,6 +65,10 @@ pub mod codes {
     pub const INVALID_DATE_RANGE: &str = "invalid_date_range";
     /// A zone the tz database does not have.
     pub const UNKNOWN_TIMEZONE: &str = "unknown_timezone";
+    /// A dataset that the caller's row scope does not fit (HTTP 403).
+    pub const ROW_SCOPE: &str = "row_scope";
+    /// Something besides cost metrics, for a caller who may see only these (HTTP 403).
+    pub const COST_ONLY: &str = "cost_only";
     /// Past one of [`crate::limits`].
     pub const LIMIT_EXCEEDED: &str = "limit_exceeded";
 }
@@ -78,6 +82,11 @@ impl InputError {
     /// Whether the request was well formed but contradicts what is stored (HTTP 409 rather than 400).
     pub fn is_conflict(&self) -> bool {
         self.code == codes::SCHEMA_CONFLICT
+    }
+
+    /// Whether the question is good and its caller may not ask it (HTTP 403 rather than 400).
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.code, codes::ROW_SCOPE | codes::COST_ONLY)
     }
 
     /// The same error, with its place seen from the object around it: `[1]` in `filters` is `filters[1]`.

@@ -3,6 +3,7 @@
 //! `request` holds the JSON form, `resolve` gives it meaning, `normalised` prints it back. Not here: how a question is
 //! planned and executed (`query` crate).
 
+mod bounds;
 mod having;
 mod members;
 mod metric;
@@ -20,9 +21,10 @@ use crate::names::ProjectName;
 use crate::schema::{ColumnRef, Dataset};
 use crate::time::{Granularity, ResolvedRange, Timestamp, Zone};
 
+pub use bounds::Bounds;
 pub(crate) use metric::MetricResolver;
 pub use metric::{MetricDefinition, MetricInput};
-pub use normalised::normalised;
+pub use normalised::{all_filters, normalised};
 pub use range::DateRange;
 pub use request::{Format, Numbers, QueryError, QueryRequest};
 pub use resolve::{ResolveContext, resolve};
@@ -179,8 +181,10 @@ pub struct Query {
     pub metrics: Vec<Metric>,
     /// In the order of the answer's columns.
     pub dimensions: Vec<Dimension>,
-    /// All of the question's filters.
+    /// Which rows: the question's own filters, and those it is bound to.
     pub filter: Filter,
+    /// The question's own filters, where it is bound to more: what the answer may say of it.
+    pub asked_filter: Option<Filter>,
     /// On finished rows.
     pub having: Having,
     /// The full order: the asked keys, then what makes it total (all dimensions ascending).

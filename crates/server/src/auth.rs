@@ -9,11 +9,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use tidewater_engine::{Access, Permission, Refusal, Role, default_project};
-use tidewater_model::names::ProjectName;
+use tidewater_engine::{Access, Permission, Permissions, Reach, Refusal, Role, Visibility, default_project};
+use tidewater_model::names::{ProjectName, excerpt};
+use tidewater_model::query::{Bounds, QueryRequest};
 
 use crate::app::AppState;
 use crate::body::parameter_values;
@@ -80,57 +81,107 @@ impl Caller {
         &self.access.subject
     }
 
-    /// Whose rows the request means: `?project=`, then the body, then `X-Project`, then the key's own project or `default`. A key
-    /// that is bound to one project may name no other, in any of these places.
+    /// What it may do.
+    pub fn permissions(&self) -> Permissions {
+        self.access.permissions
+    }
+
+    /// Whose rows the request means: `?project=`, then the body, then `X-Project`, then the caller's own project or `default`. A
+    /// caller may name no project that it does not reach, in any of these places; one that reaches several must name one.
     pub fn project(&self, body: Option<&ProjectName>) -> Result<ProjectName, Problem> {
-        let named = |name: &String, field: &'static str| {
+        match (self.named(body)?, &self.access.reach) {
+            (Some(named), _) => Ok(named),
+            (None, Reach::All) => Ok(default_project()),
+            (None, Reach::These(projects)) => match &**projects {
+                [own] => Ok(own.clone()),
+                several => Err(which_project(several)),
+            },
+        }
+    }
+
+    /// The project named in the request, where there is one; all places are checked.
+    fn named(&self, body: Option<&ProjectName>) -> Result<Option<ProjectName>, Problem> {
+        let mut first = None;
+        let mut note = |project: ProjectName| {
+            if !self.access.reaches(project.as_str()) {
+                return Err(wrong_project(&project));
+            }
+            first.get_or_insert(project);
+            Ok(())
+        };
+        let parse = |name: &str, field: &'static str| {
             ProjectName::new(name)
                 .map_err(|error| Problem::bad_request("invalid_name", error.to_string()).at(field))
         };
-        let mut places = Vec::new();
         for name in &self.query_projects {
-            places.push(named(name, "project")?);
+            note(parse(name, "project")?)?;
         }
-        places.extend(body.cloned());
+        if let Some(project) = body {
+            note(project.clone())?;
+        }
         if let Some(name) = &self.header_project {
-            places.push(named(name, "X-Project")?);
+            note(parse(name, "X-Project")?)?;
         }
-        if let Some(own) = &self.access.project {
-            let other = places.iter().find(|place| *place != own);
-            return match other {
-                None => Ok(own.clone()),
-                Some(other) => Err(wrong_project(other)),
-            };
-        }
-        Ok(places.into_iter().next().unwrap_or_else(default_project))
+        Ok(first)
     }
 
-    /// All that decides whose rows a request means besides its body: the key's own project, and the projects named in the request
+    /// All that decides what a request shows besides its body: what the caller can see, and the projects named in the request
     /// line and in the header.
-    pub fn scope(&self) -> (Option<&ProjectName>, &[String], Option<&str>) {
-        (self.access.project.as_ref(), &self.query_projects, self.header_project.as_deref())
+    pub fn scope(&self) -> (Visibility, &[String], Option<&str>) {
+        (self.access.visibility, &self.query_projects, self.header_project.as_deref())
     }
 
-    /// The one project the key is bound to; none for all.
-    pub fn own_project(&self) -> Option<&ProjectName> {
-        self.access.project.as_ref()
+    /// Whether the caller reaches a project.
+    pub fn reaches(&self, project: &str) -> bool {
+        self.access.reaches(project)
     }
 
-    /// Refuses a key that is bound to one project: what follows touches what all projects share.
+    /// Refuses a caller that does not reach all projects: what follows touches what all projects share.
     pub fn all_projects(&self) -> Result<(), Problem> {
-        match self.own_project() {
-            None => Ok(()),
-            Some(own) => {
-                let detail = format!("this key belongs to project '{own}'; this needs a key of all projects");
-                Err(Problem::new(StatusCode::FORBIDDEN, "wrong_project", detail))
-            }
+        let Reach::These(projects) = &self.access.reach else { return Ok(()) };
+        let detail =
+            format!("this caller reaches {} only; this needs one that reaches all projects", list(projects));
+        Err(Problem::new(StatusCode::FORBIDDEN, "wrong_project", detail))
+    }
+
+    /// What everything it reads is bound to.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { filters: self.access.filters.clone(), cost_metrics_only: self.access.role == Role::Billing }
+    }
+
+    /// A question as this caller may ask it, and whose rows it is about: the only way from a request to the engine.
+    pub fn question(&self, request: QueryRequest) -> Result<(QueryRequest, ProjectName), Problem> {
+        let project = self.project(request.project.as_ref())?;
+        Ok((QueryRequest { bounds: self.bounds(), ..request }, project))
+    }
+
+    /// Whether it is bound to some rows.
+    pub fn is_bound_to_rows(&self) -> bool {
+        !self.access.filters.is_empty()
+    }
+
+    /// Refuses a caller that is bound to some rows: what follows cannot tell rows apart.
+    pub fn all_rows(&self) -> Result<(), Problem> {
+        if !self.is_bound_to_rows() {
+            return Ok(());
+        }
+        let detail = "this caller is bound to some rows by filters, and this does not tell rows apart";
+        Err(Problem::new(StatusCode::FORBIDDEN, "row_scope", detail))
+    }
+
+    /// The project the caller sees where one is named or it has one; none for all it reaches.
+    pub fn visible(&self) -> Result<Option<ProjectName>, Problem> {
+        match (self.named(None)?, &self.access.reach) {
+            (None, Reach::All) => Ok(None),
+            (Some(named), _) => Ok(Some(named)),
+            (None, Reach::These(_)) => self.project(None).map(Some),
         }
     }
 
-    /// The project the caller sees where none is named: its own, or all.
-    pub fn visible(&self) -> Result<Option<ProjectName>, Problem> {
-        let is_named = !self.query_projects.is_empty() || self.header_project.is_some();
-        if is_named || self.access.project.is_some() { self.project(None).map(Some) } else { Ok(None) }
+    /// Whether something of a project is shown: of the one named, else of all that the caller reaches.
+    pub fn sees(&self, project: &str) -> Result<bool, Problem> {
+        let named = self.named(None)?;
+        Ok(named.map_or_else(|| self.reaches(project), |named| named.as_str() == project))
     }
 
     fn require(&self, permission: Permission) -> Result<(), Problem> {
@@ -145,14 +196,52 @@ impl Caller {
 }
 
 fn wrong_project(other: &ProjectName) -> Problem {
-    let detail = format!("this key belongs to another project than '{other}'");
+    let detail = format!("this caller does not reach the project '{other}'");
     Problem::new(StatusCode::FORBIDDEN, "wrong_project", detail)
+}
+
+fn which_project(several: &[ProjectName]) -> Problem {
+    let detail = format!(
+        "this caller reaches several projects; say which one with '?project=', 'project' or X-Project: {}",
+        list(several)
+    );
+    Problem::bad_request("project_required", detail).at("project")
+}
+
+/// Names for a message.
+fn list(projects: &[ProjectName]) -> String {
+    /// More would make the message a wall.
+    const LISTED_MAX: usize = 20;
+    let mut names: Vec<String> =
+        projects.iter().take(LISTED_MAX).map(|project| format!("'{project}'")).collect();
+    if projects.len() > LISTED_MAX {
+        names.push(format!("and {} more", projects.len() - LISTED_MAX));
+    }
+    names.join(", ")
+}
+
+/// A publishable key is good for pages of its origins: other sites cannot send in its name. Whoever is no browser can send any
+/// header, so it opens nothing but sending rows.
+fn check_origin(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
+    if access.origins.is_empty() {
+        return Ok(());
+    }
+    let sent = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
+    if sent.is_some_and(|sent| access.origins.iter().any(|origin| **origin == *sent)) {
+        return Ok(());
+    }
+    let detail = match sent {
+        Some(sent) => format!("this publishable key is not for pages of '{}'", excerpt(sent)),
+        None => "a publishable key is for web pages, whose requests have the header Origin".to_owned(),
+    };
+    Err(Problem::new(StatusCode::FORBIDDEN, "wrong_origin", detail).at("Origin"))
 }
 
 impl Caller {
     fn of(parts: &Parts, app: &AppState) -> Result<Self, Problem> {
         let secret = secret(&parts.headers)?;
         let access = app.engine.keys().verify(secret, app.engine.now()).map_err(refused)?;
+        check_origin(&access, &parts.headers)?;
         let query_projects = parts.uri.query().map_or(Ok(Vec::new()), query_projects)?;
         let header_project = match parts.headers.get(X_PROJECT).map(|value| value.to_str()) {
             None => None,
@@ -165,7 +254,7 @@ impl Caller {
         };
         let caller = Caller { access, query_projects, header_project };
         // Every route refuses a foreign project in the request line and headers, also those that would not look at it.
-        caller.project(None)?;
+        caller.named(None)?;
         Ok(caller)
     }
 }
@@ -209,6 +298,9 @@ impl<P: Needed> FromRequestParts<AppState> for May<P> {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
         let caller = Caller::of(parts, app)?;
         caller.require(P::PERMISSION)?;
+        if !P::PERMISSION.tells_rows_apart() {
+            caller.all_rows()?;
+        }
         Ok(May { caller, permission: PhantomData })
     }
 }

@@ -134,7 +134,11 @@ impl IntoResponse for Problem {
 
 impl From<InputError> for Problem {
     fn from(error: InputError) -> Self {
-        let status = if error.is_conflict() { StatusCode::CONFLICT } else { StatusCode::BAD_REQUEST };
+        let status = match &error {
+            error if error.is_conflict() => StatusCode::CONFLICT,
+            error if error.is_forbidden() => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        };
         Problem { field: error.field.clone(), ..Problem::new(status, error.code, error.message) }
     }
 }

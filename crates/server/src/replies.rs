@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
-use tidewater_engine::{AnswerCache, Engine, Lease};
-use tidewater_model::names::ProjectName;
+use tidewater_engine::{AnswerCache, Engine, Lease, Visibility};
 
 use crate::answer::{Wire, Written};
 use crate::auth::Caller;
@@ -19,7 +18,7 @@ use crate::auth::Caller;
 pub struct RequestKey {
     is_post: bool,
     wire: Wire,
-    own_project: Option<ProjectName>,
+    visibility: Visibility,
     query_projects: Vec<String>,
     header_project: Option<String>,
     text: Bytes,
@@ -37,11 +36,11 @@ impl RequestKey {
     }
 
     fn new(is_post: bool, caller: &Caller, wire: Wire, text: Bytes) -> Self {
-        let (own, query, header) = caller.scope();
+        let (visibility, query, header) = caller.scope();
         RequestKey {
             is_post,
             wire,
-            own_project: own.cloned(),
+            visibility,
             query_projects: query.to_vec(),
             header_project: header.map(str::to_owned),
             text,

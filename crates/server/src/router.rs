@@ -40,6 +40,7 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
         .routes(routes!(ingest::rejects)) //                 GET    /api/v1/ingest/rejects
         .routes(routes!(keys::list, keys::create)) //        GET    POST /api/v1/keys
         .routes(routes!(keys::revoke)) //                    DELETE /api/v1/keys/{id}
+        .routes(routes!(keys::rotate)) //                    POST   /api/v1/keys/{id}/rotate
         .routes(routes!(admin::queries)) //                  GET    /api/v1/queries
         .routes(routes!(admin::cancel)) //                   DELETE /api/v1/queries/{id}
         .routes(routes!(admin::job)) //                      GET    /api/v1/jobs/{id}

@@ -97,9 +97,8 @@ fn engine_config(config: &Config) -> EngineConfig {
 pub fn first_key(engine: &Engine, config: &Config) -> Result<Option<String>> {
     let admin = NewKey {
         name: "first admin key".to_owned(),
-        project: None,
         scopes: vec![Scope::Ingest, Scope::Query, Scope::Admin],
-        expires_at: None,
+        ..NewKey::default()
     };
     let given = config.auth.admin_key.trim();
     if !given.is_empty() {
@@ -139,7 +138,7 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     started(&Started { address, admin_key });
     let questions = tokio::spawn({
         let engine = engine.clone();
-        async move { tokio::join!(engine.warm(), engine.keep_questions()) }
+        async move { tokio::join!(engine.warm(), engine.keep_questions(), engine.keep_key_uses()) }
     });
 
     wait_for_signal().await?;

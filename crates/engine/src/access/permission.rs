@@ -91,6 +91,11 @@ impl Permission {
         TABLE[self as usize].name
     }
 
+    /// Whether what it opens can be bound to some rows. Callers with a row scope have no use of the others.
+    pub fn tells_rows_apart(self) -> bool {
+        matches!(self, Permission::Query | Permission::Rows | Permission::Schema)
+    }
+
     /// The permission of that name.
     pub fn parse(name: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.name == name).map(|row| row.permission)
@@ -124,6 +129,11 @@ impl Permissions {
     #[must_use]
     pub fn and(self, other: Permissions) -> Self {
         Permissions(self.0 & other.0)
+    }
+
+    /// Whether these hold all of the others.
+    pub fn hold(self, others: Permissions) -> bool {
+        self.0 & others.0 == others.0
     }
 
     /// Whether it is among them.

@@ -76,6 +76,7 @@ fn metric(dataset: &Dataset, measure: &Measure) -> MetricDefinition {
         filters,
         numerator: None,
         denominator: None,
+        cost: false,
         name: None,
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidewater_model::names::ProjectName;
-use tidewater_model::query::{Query, QueryRequest, normalised};
+use tidewater_model::query::{Query, QueryRequest, all_filters, normalised};
 use tidewater_model::schema::DatasetId;
 
 /// A question's identity. Two requests of one key mean the same at the same instant over the same definition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct QuestionKey {
-    /// Whose rows: the caller's access scope. Whatever else comes to narrow what a caller may see belongs here.
+    /// Whose rows. What else narrows what a caller may see is in the text, as filters.
     project: ProjectName,
     /// Ids are never used again, so a dataset dropped and made anew is another.
     dataset: DatasetId,
@@ -21,6 +21,10 @@ impl QuestionKey {
     /// The key of a question, and its meaning now: the canonical text with every word resolved.
     pub fn of(request: &QueryRequest, query: &Query, dataset: DatasetId) -> (Self, Arc<str>) {
         let mut text = normalised(query);
+        if query.asked_filter.is_some() {
+            // Both: the rows are those of all filters, and the answer repeats the caller's own.
+            text["all_filters"] = all_filters(query);
+        }
         let meaning = Arc::from(text.to_string());
         if let Value::Object(members) = &mut text {
             // Words move with the clock, and so do ranges without an end where something is compared with them.

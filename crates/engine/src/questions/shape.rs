@@ -4,7 +4,7 @@
 //! Not here: how often a shape was asked (`log`), what a roll-up needs to serve it (`advisor`).
 
 use serde_json::{Value, json};
-use tidewater_model::query::{Query, normalised};
+use tidewater_model::query::{Query, all_filters, normalised};
 use tidewater_model::time::{Compare, ResolvedRange, shift};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -37,6 +37,8 @@ impl Asked {
     /// What is recorded of a question that was computed.
     pub fn of(query: &Query) -> Self {
         let mut question = normalised(query);
+        // Roll-ups and warming serve what is computed, which is bound by row scope.
+        question["filters"] = all_filters(query);
         if let Some(word) = query.range.word {
             question["date_range"] = json!(word.to_string());
             // The instants of a comparison would stand still while the word moves on.

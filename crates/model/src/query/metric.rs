@@ -32,6 +32,9 @@ pub struct MetricDefinition {
     /// For `ratio`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denominator: Option<MetricInput>,
+    /// Whether the role `billing` may see it; only in a dataset.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cost: bool,
     /// The name in the answer; only in a question.
     #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -264,6 +267,10 @@ impl MetricResolver<'_, '_> {
                 if inline.name.is_some() {
                     let message = "a part of a ratio has no name of its own: leave 'as' out";
                     return Err(InputError::new(codes::INVALID_METRIC, format!("{field}.as"), message));
+                }
+                if inline.cost {
+                    let message = "a part of a ratio has no mark of its own: put 'cost' on the whole metric";
+                    return Err(InputError::new(codes::INVALID_METRIC, format!("{field}.cost"), message));
                 }
                 if matches!(inline.agg.as_str(), "ratio" | "rate") {
                     return Err(not_a_plain_part(field));

@@ -10,7 +10,7 @@ use crate::schema::Dataset;
 use crate::time::{ResolvedRange, Timestamp, Zone, format_rfc3339};
 
 /// The canonical JSON of a question. Members that say how to deliver an answer, not what is asked, are left out (cursor,
-/// format, numbers, staleness, version).
+/// format, numbers, staleness, version), and so are filters that the caller did not send but is bound to.
 pub fn normalised(query: &Query) -> Value {
     let dataset = &*query.dataset;
     let metrics = query.metrics.iter().map(|metric| {
@@ -26,7 +26,7 @@ pub fn normalised(query: &Query) -> Value {
         "timezone": query.zone.name(),
         "metrics": metrics.collect::<Vec<_>>(),
         "dimensions": query.dimensions.iter().map(|dimension| dimension.request_name(dataset)).collect::<Vec<_>>(),
-        "filters": filter_list(&query.filter, dataset),
+        "filters": filter_list(query.asked_filter.as_ref().unwrap_or(&query.filter), dataset),
         "having": having_list(query),
         "order_by": order_list(query),
         "pagination": {"limit": query.limit, "offset": query.offset},
@@ -42,6 +42,11 @@ pub fn normalised(query: &Query) -> Value {
         "exact": query.exact,
         "max_points": query.max_points,
     })
+}
+
+/// Every filter of a question, those it is bound to included: for keys and records, not for whoever asked.
+pub fn all_filters(query: &Query) -> Value {
+    Value::Array(filter_list(&query.filter, &query.dataset))
 }
 
 fn range_json(range: &ResolvedRange) -> Value {

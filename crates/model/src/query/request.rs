@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::members::Members;
 use super::range::DateRange;
-use super::{Include, MetricInput};
+use super::{Bounds, Include, MetricInput};
 use crate::input_error::{InputError, Shown, check_members, codes};
 use crate::limits::{MAX_POINTS_RANGE, PAGE_ROWS_MAX, QUERY_DIMENSIONS_MAX, QUERY_METRICS_MAX};
 use crate::names::{ProjectName, excerpt};
@@ -60,6 +60,8 @@ pub struct QueryRequest {
     pub max_staleness_ms: Option<u64>,
     /// A version, from an ingest reply, that the answer must hold.
     pub min_version: Option<String>,
+    /// What it is bound to by who asks; never read from the question.
+    pub bounds: Bounds,
 }
 
 /// Shape of result rows.
@@ -179,6 +181,7 @@ impl QueryRequest {
             max_points: read_max_points(&members)?,
             max_staleness_ms: members.count("max_staleness_ms")?,
             min_version: members.text("min_version")?.map(str::to_owned),
+            bounds: Bounds::default(),
         })
     }
 }

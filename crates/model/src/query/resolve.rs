@@ -52,6 +52,12 @@ pub fn resolve(request: &QueryRequest, context: &ResolveContext<'_>) -> Result<Q
     let dimensions = fix_dimensions(asked, width);
     let mut filters = FilterParser::new(dataset, &zone);
     let filter = filters.parse_all(&request.filters).map_err(|error| error.within("filters"))?;
+    request.bounds.check_cost(request, &dimensions, &filter, dataset)?;
+    let narrowed = request.bounds.narrow(&filter, dataset)?;
+    let (filter, asked_filter) = match narrowed {
+        Some(narrowed) => (narrowed, Some(filter)),
+        None => (filter, None),
+    };
     let metrics = resolve_metrics(&request.metrics, &dimensions, &mut filters)?;
     let compare =
         request.compare.as_ref().map(|compare| compared_range(compare, &range, context.now, &zone, width));
@@ -77,6 +83,7 @@ pub fn resolve(request: &QueryRequest, context: &ResolveContext<'_>) -> Result<Q
         metrics,
         dimensions,
         filter,
+        asked_filter,
         limit: request.limit.unwrap_or(PAGE_ROWS_DEFAULT),
         offset: request.offset.unwrap_or(0),
         include,

@@ -146,6 +146,7 @@ pub fn question(metrics: Vec<Metric>, dimensions: Vec<Dimension>) -> Query {
         metrics,
         dimensions,
         filter: Filter::all(),
+        asked_filter: None,
         having: Having::And(Vec::new()),
         limit: 100,
         offset: 0,

@@ -273,6 +273,7 @@ pub fn query() -> impl Strategy<Value = Query> {
                 metrics,
                 dimensions,
                 filter,
+                asked_filter: None,
                 having,
                 limit,
                 offset,

@@ -301,6 +301,26 @@ pub struct NewKey {
     /// Of `ingest`, `query`, `admin`.
     scopes: Vec<String>,
     expires_at: Option<String>,
+    /// `developer`, `viewer` or `billing`, for a key that may not administer: less than its scopes give.
+    #[schema(required = false)]
+    role: Option<String>,
+    /// Row scope: filters that all questions of a key with the one scope `query` are bound to.
+    #[schema(required = false)]
+    filters: Vec<Value>,
+    /// Whether it may stand in a web page: needs `origins`, the one scope `ingest` and a project.
+    #[schema(required = false)]
+    publishable: bool,
+    /// Web origins like `https://example.org`.
+    #[schema(required = false)]
+    origins: Vec<String>,
+}
+
+/// How a key's secret is replaced.
+#[derive(ToSchema)]
+pub struct Rotation {
+    /// How long the secret before stays good, in seconds. Default 0.
+    #[schema(required = false)]
+    grace_s: u64,
 }
 
 /// A key without its secret.
@@ -310,11 +330,22 @@ pub struct Key {
     name: String,
     project: Option<String>,
     scopes: Vec<String>,
+    /// `admin`, `developer`, `viewer` or `billing`.
+    role: String,
+    filters: Vec<Value>,
+    publishable: bool,
+    origins: Vec<String>,
     created_at: String,
     expires_at: Option<String>,
+    /// When its secret was last replaced.
+    rotated_at: Option<String>,
+    /// To the second.
+    last_used_at: Option<String>,
+    /// Until when the secret before this one is good.
+    replaced_secret_until: Option<String>,
 }
 
-/// A key that was just made.
+/// A key that was just made or rotated.
 #[derive(ToSchema)]
 pub struct CreatedKey {
     id: String,
@@ -323,8 +354,13 @@ pub struct CreatedKey {
     name: String,
     project: Option<String>,
     scopes: Vec<String>,
+    role: String,
+    filters: Vec<Value>,
+    publishable: bool,
+    origins: Vec<String>,
     created_at: String,
     expires_at: Option<String>,
+    rotated_at: Option<String>,
 }
 
 /// Every key.

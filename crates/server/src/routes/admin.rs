@@ -20,19 +20,19 @@ pub async fn queries(
     State(app): State<AppState>,
     caller: May<auth::Operate>,
 ) -> Result<Json<Value>, Problem> {
-    let own = caller.visible()?;
-    let running = app.engine.running();
-    let visible = running.iter().filter(|query| own.as_ref().is_none_or(|own| *own == query.project));
-    let list = visible.map(|query| {
-        json!({
-            "id": query.id.to_string(),
-            "project": query.project.as_str(),
-            "dataset": query.dataset,
-            "started_at": query.started_at.to_string(),
-            "elapsed_ms": query.elapsed_ms,
-        })
-    });
-    Ok(Json(json!({ "queries": list.collect::<Vec<_>>() })))
+    let mut list = Vec::new();
+    for query in app.engine.running() {
+        if caller.sees(query.project.as_str())? {
+            list.push(json!({
+                "id": query.id.to_string(),
+                "project": query.project.as_str(),
+                "dataset": query.dataset,
+                "started_at": query.started_at.to_string(),
+                "elapsed_ms": query.elapsed_ms,
+            }));
+        }
+    }
+    Ok(Json(json!({ "queries": list })))
 }
 
 /// Cancels a running question; its caller gets 503 `query_cancelled`.
@@ -44,9 +44,9 @@ pub async fn cancel(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id: u64 = id.parse().map_err(|_| Problem::from(EngineError::UnknownQuery))?;
-    if let Some(own) = caller.visible()?
-        && !app.engine.running().iter().any(|query| query.id == id && query.project == own)
-    {
+    let running = app.engine.running();
+    let meant = running.iter().find(|query| query.id == id).ok_or(EngineError::UnknownQuery)?;
+    if !caller.sees(meant.project.as_str())? {
         return Err(EngineError::UnknownQuery.into());
     }
     app.engine.cancel(id)?;
@@ -62,10 +62,7 @@ pub async fn job(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let job = app.engine.jobs().get(&id)?;
-    match caller.visible()? {
-        Some(own) if own.as_str() != job.project => Err(EngineError::UnknownJob.into()),
-        _ => Ok(Json(job_json(&job))),
-    }
+    if caller.sees(&job.project)? { Ok(Json(job_json(&job))) } else { Err(EngineError::UnknownJob.into()) }
 }
 
 /// Copies a consistent state of all data into the configured backup folder while the server goes on.

@@ -39,7 +39,8 @@ pub async fn list(State(app): State<AppState>, caller: May<auth::Schema>) -> Res
     let mut datasets = Vec::new();
     for (dataset, rows) in app.engine.row_counts(project.as_ref()) {
         let mut object = to_json(&dataset)?;
-        object["rows"] = Value::from(rows);
+        // Whoever is bound to some rows shall not learn how many others there are.
+        object["rows"] = if caller.is_bound_to_rows() { Value::Null } else { Value::from(rows) };
         datasets.push(object);
     }
     Ok(Json(json!({ "datasets": datasets })))
@@ -96,9 +97,11 @@ pub async fn projects(
     State(app): State<AppState>,
     caller: May<auth::Schema>,
 ) -> Result<Json<Value>, Problem> {
-    let own = caller.visible()?;
-    let projects = app.engine.store().projects();
-    let visible = projects.iter().filter(|project| own.as_ref().is_none_or(|own| own == *project));
-    let names: Vec<&str> = visible.map(|project| project.as_str()).collect();
+    let mut names = Vec::new();
+    for project in app.engine.store().projects() {
+        if caller.sees(project.as_str())? {
+            names.push(Value::from(project.as_str()));
+        }
+    }
     Ok(Json(json!({ "projects": names })))
 }

@@ -112,8 +112,7 @@ impl Asked<'_> {
         key: RequestKey,
         read: fn(&[u8]) -> Result<QueryRequest, Problem>,
     ) -> Result<(Arc<Written>, CacheUse), Problem> {
-        let request = read(key.text())?;
-        let project = caller.project(request.project.as_ref())?;
+        let (request, project) = caller.question(read(key.text())?)?;
         let reply = app.engine.query(request, project).await?;
         let began = Instant::now();
         let written = Arc::new(Written::new(&reply, self.wire)?);
@@ -144,14 +143,8 @@ pub async fn batch(
             format!("{} questions are over the limit of {BATCH_QUERIES_MAX} in one batch", questions.len());
         return Err(Problem::bad_request("limit_exceeded", detail).at("queries"));
     }
-    let prepared: Vec<Result<_, Problem>> = questions
-        .iter()
-        .map(|json| {
-            let request = QueryRequest::from_json(json)?;
-            let project = caller.project(request.project.as_ref())?;
-            Ok((request, project))
-        })
-        .collect();
+    let prepared: Vec<Result<_, Problem>> =
+        questions.iter().map(|json| caller.question(QueryRequest::from_json(json)?)).collect();
     let asked = prepared.iter().flatten().cloned().collect();
     let started = Instant::now();
     let replies = app.engine.query_batch(asked).await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidewater_engine::{Job, RowFilter, RowsReply, RowsRequest};
 use tidewater_model::input_error::InputError;
 use tidewater_model::names::ProjectName;
-use tidewater_model::query::{DateRange, Numbers};
+use tidewater_model::query::{Bounds, DateRange, Numbers};
 use tidewater_model::time::Zone;
 
 use crate::answer::{Shape, write_cell, write_string};
@@ -80,7 +80,7 @@ fn row_filter(
     filters: Vec<Value>,
 ) -> Result<RowFilter, InputError> {
     let date_range = date_range.map(|json| DateRange::from_json(json, "date_range")).transpose()?;
-    Ok(RowFilter { dataset, date_range, timezone, filters })
+    Ok(RowFilter { dataset, date_range, timezone, filters, bounds: Bounds::default() })
 }
 
 /// Reads a page of rows by time.
@@ -97,8 +97,9 @@ pub async fn rows(
         NumbersBody::Number => Numbers::Number,
         NumbersBody::String => Numbers::String,
     };
+    let rows = row_filter(body.dataset, body.date_range.as_ref(), body.timezone, body.filters)?;
     let request = RowsRequest {
-        rows: row_filter(body.dataset, body.date_range.as_ref(), body.timezone, body.filters)?,
+        rows: RowFilter { bounds: caller.bounds(), ..rows },
         columns: body.columns,
         is_ascending: matches!(body.order, Some(Order::Asc)),
         limit: body.limit,

@@ -116,6 +116,94 @@ fn keys_expire_and_are_revoked() {
 }
 
 #[test]
+fn a_revoked_key_is_refused_at_once() {
+    let server = server_with_edits(3);
+    let body = json!({"name": "brief", "project": null, "scopes": ["query"]});
+    let made = server.post("/api/v1/keys", &body).expect(201).json();
+    let (id, key) = (made["id"].as_str().expect("an id"), made["key"].as_str().expect("a key"));
+    let question =
+        json!({"dataset": "edits", "metrics": ["edits"], "date_range": "all", "max_staleness_ms": 60_000});
+    let ask = || server.request("POST", "/api/v1/query").key(Some(key)).json(&question).send();
+    ask().expect(200);
+    // Now the written reply is kept.
+    assert_eq!(ask().expect(200).header("x-cache"), Some("hit"));
+    server.delete(&format!("/api/v1/keys/{id}")).expect(204);
+    ask().problem(401, "invalid_credentials");
+}
+
+#[test]
+fn a_rotated_key_has_another_secret() {
+    let server = server_with_edits(1);
+    let body = json!({"name": "k", "project": "red", "scopes": ["query"]});
+    let made = server.post("/api/v1/keys", &body).expect(201).json();
+    let (id, first) = (made["id"].as_str().expect("an id"), made["key"].as_str().expect("a key"));
+    let ask = |key: &str| server.request("GET", "/api/v1/datasets").key(Some(key)).send().status;
+    let rotate = |body| server.post(&format!("/api/v1/keys/{id}/rotate"), &body);
+    let rotated = rotate(json!({"grace_s": 3_600})).expect(200).json();
+    let second = rotated["key"].as_str().expect("a key");
+    assert_eq!((ask(first), ask(second)), (200, 200), "both are good for an hour");
+    let listed = server.get("/api/v1/keys").json();
+    let listed = listed["keys"].as_array().expect("keys").iter().find(|key| key["id"] == id).cloned();
+    let listed = listed.expect("it is listed once");
+    assert!(listed["replaced_secret_until"].is_string() && listed["last_used_at"].is_string(), "{listed}");
+    let rotated = server.post(&format!("/api/v1/keys/{id}/rotate"), &json!({})).expect(200).json();
+    let third = rotated["key"].as_str().expect("a key");
+    assert_eq!(
+        (ask(first), ask(second), ask(third)),
+        (401, 401, 200),
+        "without grace the old one ends at once"
+    );
+    rotate(json!({"grace_s": 99_999_999})).problem(400, "limit_exceeded");
+    let red = server.create_key(Some("blue"), &["admin"]);
+    let path = format!("/api/v1/keys/{id}/rotate");
+    server.request("POST", &path).key(Some(&red)).json(&json!({})).send().problem(404, "unknown_key");
+    let log = server.log();
+    assert!([first, second, third].iter().all(|secret| !log.contains(secret)), "no secret is logged");
+}
+
+#[test]
+fn a_publishable_key_sends_rows_from_its_pages_only() {
+    let server = server_with_edits(1);
+    let body = json!({"name": "web", "project": "web", "scopes": ["ingest"], "publishable": true,
+        "origins": ["https://example.org", "http://localhost:3000"]});
+    let made = server.post("/api/v1/keys", &body).expect(201).json();
+    assert_eq!(made["publishable"], true);
+    let key = made["key"].as_str().expect("a key");
+    let send = |method: &str, path: &str, origin: Option<&str>| {
+        let request = server.request(method, path).key(Some(key)).json(&json!({"channel": "a"}));
+        match origin {
+            Some(origin) => request.header("origin", origin).send(),
+            None => request.send(),
+        }
+    };
+    let ingest = |origin| send("POST", "/api/v1/ingest/edits", origin);
+    ingest(Some("https://example.org")).expect(200);
+    ingest(Some("http://localhost:3000")).expect(200);
+    for wrong in [
+        None,
+        Some("https://example.org.evil.net"),
+        Some("http://example.org"),
+        Some("null"),
+        Some("https://example.org:8443"),
+    ] {
+        ingest(wrong).problem(403, "wrong_origin");
+    }
+    send("GET", "/api/v1/datasets", Some("https://example.org")).problem(403, "missing_scope");
+    send("POST", "/api/v1/ingest/edits?project=other", Some("https://example.org"))
+        .problem(403, "wrong_project");
+}
+
+#[test]
+fn nobody_makes_a_key_with_more_than_they_have() {
+    let server = Server::start();
+    let admin = server.create_key(Some("red"), &["admin"]);
+    let body = json!({"name": "k", "project": "red", "scopes": ["admin"]});
+    server.request("POST", "/api/v1/keys").key(Some(&admin)).json(&body).send().expect(201);
+    let body = json!({"name": "k", "scopes": ["query"]});
+    server.request("POST", "/api/v1/keys").key(Some(&admin)).json(&body).send().problem(403, "wrong_project");
+}
+
+#[test]
 fn malformed_key_requests_say_what_is_wrong() {
     let server = Server::start();
     let cases = [
@@ -125,6 +213,23 @@ fn malformed_key_requests_say_what_is_wrong() {
         (json!({"name": "k", "scopes": ["query"], "project": "No Good"}), "invalid_name"),
         (json!({"name": "k", "scopes": ["query"], "expires_at": "soon"}), "invalid_time"),
         (json!({"name": "k", "scopes": ["query"], "color": "red"}), "unknown_field"),
+        (json!({"name": "k", "scopes": ["query"], "role": "king"}), "invalid_value"),
+        (json!({"name": "k", "scopes": ["admin"], "role": "viewer"}), "invalid_value"),
+        (json!({"name": "k", "scopes": ["admin"], "filters": [["is", "user", ["a"]]]}), "invalid_value"),
+        (json!({"name": "k", "scopes": ["query"], "filters": ["user"]}), "invalid_filter"),
+        (json!({"name": "k", "scopes": ["ingest"], "project": "p", "publishable": true}), "missing_field"),
+        (
+            json!({"name": "k", "scopes": ["ingest"], "project": "p", "origins": ["https://a.b"]}),
+            "missing_field",
+        ),
+        (
+            json!({"name": "k", "scopes": ["ingest"], "publishable": true, "origins": ["https://a.b"]}),
+            "invalid_value",
+        ),
+        (
+            json!({"name": "k", "scopes": ["ingest"], "project": "p", "publishable": true, "origins": ["*"]}),
+            "invalid_value",
+        ),
     ];
     for (body, code) in cases {
         server.post("/api/v1/keys", &body).problem(400, code);

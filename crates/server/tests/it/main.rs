@@ -3,6 +3,7 @@
 //! `server` holds the harness: start a server in a temporary folder, talk to it, stop, kill and restart it. Every other module is
 //! one concern. Bodies are compared as `insta` snapshots with what varies (versions, times, ids) replaced.
 
+mod access;
 mod admin;
 mod advisor;
 mod auth;
@@ -24,6 +25,7 @@ mod others;
 mod query;
 mod real_data;
 mod rows;
+mod scope;
 mod semantics;
 mod server;
 mod talk;
