@@ -226,6 +226,38 @@ impl Engine {
         serves
     }
 
+    /// How long ago a written reply was known to be right, where that is less than `age_max` and nothing has happened since that
+    /// shows at once, like a delete.
+    pub fn answered_within(&self, lease: &Lease, age_max: Duration) -> Option<Duration> {
+        let moment = self.answers.moment();
+        let serves = lease.currency.is_fresh(moment, age_max.as_micros() as u64)
+            && lease.cursor.is_none_or(|id| self.cursors.keep(id));
+        serves.then(|| lease.recorded.answered()).map(|()| lease.currency.age(moment))
+    }
+
+    /// The kept answer to a question where it was right less than `age_max` ago, with its age; `None` where there is none or the
+    /// question wants a computation of its own. Computes nothing.
+    pub fn kept_answer(
+        &self,
+        request: QueryRequest,
+        project: ProjectName,
+        age_max: Duration,
+    ) -> EngineResult<Option<(QueryReply, Duration)>> {
+        if request.cursor.is_some() || self.staleness_us(&request).is_none() {
+            return Ok(None);
+        }
+        let min_version = request.min_version.as_deref();
+        let min_lsn = min_version.map_or(Ok(Lsn(0)), |text| self.parse_version(text, "min_version"))?;
+        let moment = self.answers.moment();
+        let snapshot = self.store.snapshot();
+        let question = self.pose(request, &project, &snapshot, (moment, min_lsn, Instant::now()))?;
+        let kept = self.kept(&question, age_max.as_micros() as u64);
+        Ok(kept.map(|kept| {
+            let age = kept.subject.currency.age(moment);
+            (self.reply(&question.request, &kept, CacheUse::Hit), age)
+        }))
+    }
+
     /// Counts an answer that was there.
     fn hit(&self, recorded: &QuestionHandle) {
         self.answers.hit();

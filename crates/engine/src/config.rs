@@ -48,6 +48,8 @@ pub struct EngineConfig {
     pub questions_max: usize,
     /// How often the recorded questions are stored (30 s): what a crash may lose of them.
     pub questions_save_interval: Duration,
+    /// How often what projects have stored today is made durable (10 s): what a crash may lose of it.
+    pub usage_save_interval: Duration,
     /// Recorded questions that are computed once after a start (32).
     pub warm_questions_max: usize,
 }
@@ -75,6 +77,7 @@ impl EngineConfig {
             rejects_redacted: false,
             questions_max: 1_024,
             questions_save_interval: Duration::from_secs(30),
+            usage_save_interval: Duration::from_secs(10),
             warm_questions_max: 32,
         }
     }

@@ -23,6 +23,7 @@ use crate::questions::Questions;
 use crate::rejects::{Reject, Rejects};
 use crate::running::{Running, RunningQuery};
 use crate::spill;
+use crate::usage::Usage;
 
 /// Seconds after which a full budget of bytes in flight may have room.
 const RETRY_AFTER_S: u64 = 1;
@@ -63,6 +64,7 @@ pub struct Shared {
     pub(crate) rejects: Rejects,
     pub(crate) counters: Counters,
     pub(crate) questions: Questions,
+    pub(crate) usage: Usage,
     is_closing: AtomicBool,
 }
 
@@ -95,6 +97,7 @@ impl Engine {
             keys: Keys::open(store.clone())?,
             jobs: Jobs::open(store.clone())?,
             questions: Questions::open(store.clone(), config.questions_max, clock.now())?,
+            usage: Usage::new(store.clone()),
             cursors,
             answers: Answers::new(config.answers_bytes_max, config.tick),
             running: Arc::default(),
@@ -313,6 +316,9 @@ impl Engine {
         }
         if let Err(error) = self.keys.save_uses() {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last uses of keys are not stored");
+        }
+        if let Err(error) = self.usage.save() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the usage of projects is not stored");
         }
         Ok(self.store.close()?)
     }

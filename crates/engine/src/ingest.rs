@@ -59,6 +59,8 @@ pub struct IngestReply {
     pub duplicates: u64,
     /// Values of unknown columns that were dropped.
     pub ignored: u64,
+    /// Bytes of the body, decompressed.
+    pub bytes: u64,
     /// The first refused rows.
     pub errors: Vec<RowFault>,
     /// A state that holds the rows, for `min_version`.
@@ -193,7 +195,7 @@ impl Engine {
             errors: decoded.errors.iter().map(RowFault::from).collect(),
         };
         if decoded.batch.rows() == 0 {
-            return Ok(reply(extra, self.nothing_stored()));
+            return Ok(reply(extra, self.nothing_stored(), bytes));
         }
         let token = request.token.as_deref().map(|token| Token { token_hash: token_hash(token), body_hash });
         let remembered = match &token {
@@ -218,7 +220,7 @@ impl Engine {
             Counters::add(&self.counters.rows_accepted, receipt.accepted.into());
             Counters::add(&self.counters.rows_duplicate, receipt.duplicates.into());
         }
-        Ok(reply(extra, receipt))
+        Ok(reply(extra, receipt, bytes))
     }
 
     /// The receipt of a body without a good row.
@@ -291,7 +293,7 @@ fn refuse_expired(decoded: &mut Decoded, horizon: Timestamp) {
     decoded.batch = batch;
 }
 
-fn reply(extra: Extra, receipt: Receipt) -> IngestReply {
+fn reply(extra: Extra, receipt: Receipt, bytes: u64) -> IngestReply {
     // A repeated token answers what the first request was told.
     let extra =
         if receipt.repeated { serde_json::from_slice(&receipt.extra).unwrap_or_default() } else { extra };
@@ -300,6 +302,7 @@ fn reply(extra: Extra, receipt: Receipt) -> IngestReply {
         rejected: extra.rejected,
         duplicates: receipt.duplicates.into(),
         ignored: extra.ignored,
+        bytes,
         errors: extra.errors,
         version: receipt.version,
         is_repeated: receipt.repeated,

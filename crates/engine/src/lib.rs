@@ -32,6 +32,7 @@ mod spill;
 #[cfg(test)]
 mod tests;
 mod token;
+mod usage;
 mod warm;
 
 use tidewater_model::names::ProjectName;

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use tidewater_engine::Engine;
 
 use crate::config::Config;
+use crate::limits::Limits;
 use crate::metrics::HttpMetrics;
 use crate::replies::Replies;
 use crate::work::Work;
@@ -18,6 +19,8 @@ pub struct App {
     pub config: Config,
     /// Replies to questions in their written form.
     pub replies: Replies,
+    /// How much callers, projects and addresses may ask.
+    pub limits: Limits,
     /// Figures of requests.
     pub http: HttpMetrics,
     /// Figures of questions and ingest requests.

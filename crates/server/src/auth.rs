@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -18,6 +18,7 @@ use tidewater_model::query::{Bounds, QueryRequest};
 
 use crate::app::AppState;
 use crate::body::parameter_values;
+use crate::limits::{Excess, Seen};
 use crate::problem::Problem;
 
 /// The header that names a project.
@@ -39,6 +40,7 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 pub struct May<P> {
     caller: Caller,
+    excess: Option<Excess>,
     permission: PhantomData<P>,
 }
 
@@ -54,6 +56,8 @@ impl<P> Deref for May<P> {
 pub trait Needed: Send + Sync {
     /// Which one.
     const PERMISSION: Permission;
+    /// Whether the handler itself deals with callers over their limit, because it may have an answer for them.
+    const SERVES_EXCESS: bool = false;
 }
 
 macro_rules! needed {
@@ -66,6 +70,22 @@ macro_rules! needed {
             const PERMISSION: Permission = Permission::$name;
         }
     )*};
+}
+
+/// [`Permission::Query`] for handlers that answer callers over their limit from a cache.
+#[derive(Clone, Copy, Debug)]
+pub enum QueryOrCached {}
+
+impl Needed for QueryOrCached {
+    const PERMISSION: Permission = Permission::Query;
+    const SERVES_EXCESS: bool = true;
+}
+
+impl May<QueryOrCached> {
+    /// The limit that the caller is over; it may have answers that are there, and nothing else.
+    pub fn excess(&self) -> Option<&Excess> {
+        self.excess.as_ref()
+    }
 }
 
 needed!(Ingest, Query, Rows, Schema, Status, Define, Delete, Keys, Operate);
@@ -182,6 +202,19 @@ impl Caller {
     pub fn sees(&self, project: &str) -> Result<bool, Problem> {
         let named = self.named(None)?;
         Ok(named.map_or_else(|| self.reaches(project), |named| named.as_str() == project))
+    }
+
+    /// Counts the request against the caller's limits. Sending rows has limits of its own, which count rows.
+    fn count(&self, permission: Permission, parts: &Parts, app: &AppState) -> Result<(), Excess> {
+        if permission == Permission::Ingest {
+            return Ok(());
+        }
+        let path = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        let stands = app.limits.request(self.role(), self.subject(), path)?;
+        if let (Some(stands), Some(seen)) = (stands, parts.extensions.get::<Seen>()) {
+            seen.note(stands);
+        }
+        Ok(())
     }
 
     fn require(&self, permission: Permission) -> Result<(), Problem> {
@@ -301,6 +334,9 @@ impl<P: Needed> FromRequestParts<AppState> for May<P> {
         if !P::PERMISSION.tells_rows_apart() {
             caller.all_rows()?;
         }
-        Ok(May { caller, permission: PhantomData })
+        match (caller.count(P::PERMISSION, parts, app), P::SERVES_EXCESS) {
+            (Err(excess), false) => Err(excess.into()),
+            (counted, _) => Ok(May { caller, excess: counted.err(), permission: PhantomData }),
+        }
     }
 }

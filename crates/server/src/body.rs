@@ -160,7 +160,7 @@ pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permi
 }
 
 /// Reads what is left of a body and keeps nothing of it.
-async fn discard(mut body: Body, idle: Duration) {
+pub async fn discard(mut body: Body, idle: Duration) {
     let mut left = DISCARD_BYTES_MAX;
     loop {
         let frame = tokio::time::timeout(idle, poll_fn(|context| Pin::new(&mut body).poll_frame(context)));

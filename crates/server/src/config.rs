@@ -5,6 +5,7 @@
 mod auth;
 mod cache;
 mod ingest;
+mod limits;
 mod load;
 mod log;
 mod metrics;
@@ -20,6 +21,7 @@ use tidewater_model::schema::DatasetDefinition;
 pub use auth::AuthConfig;
 pub use cache::CacheConfig;
 pub use ingest::IngestConfig;
+pub use limits::LimitsConfig;
 pub use load::{Sources, load};
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
@@ -41,6 +43,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Rows coming in.
     pub ingest: IngestConfig,
+    /// How much one caller, one project and one address may ask.
+    pub limits: LimitsConfig,
     /// Log lines.
     pub log: LogConfig,
     /// What monitoring systems fetch.

@@ -19,6 +19,7 @@ pub fn collect(app: &App) -> Families {
     work::ingest(app, &stats, &mut out);
     caches(app, &mut out);
     queues(app, &mut out);
+    app.limits.collect(&mut out);
     store::collect(&stats, &mut out);
     machine::collect(&mut out);
     out

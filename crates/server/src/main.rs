@@ -9,6 +9,7 @@ mod body;
 mod cli;
 mod config;
 mod exposition;
+mod limits;
 mod logging;
 mod metrics;
 mod observe;

@@ -15,6 +15,8 @@ use tidewater_model::input_error::InputError;
 use tidewater_query::ExecuteError;
 use tidewater_store::StoreError;
 
+use crate::limits::Stands;
+
 /// The media type of problems.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -33,6 +35,8 @@ pub struct Problem {
     pub retry_after_s: Option<u64>,
     /// Further members.
     pub members: Map<String, Value>,
+    /// The limit that is used up, for the headers.
+    pub stands: Option<Box<Stands>>,
     /// For the log only.
     pub cause: Option<String>,
 }
@@ -47,6 +51,7 @@ impl Problem {
             field: None,
             retry_after_s: None,
             members: Map::new(),
+            stands: None,
             cause: None,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use tidewater_engine::{AnswerCache, Engine, Lease, Visibility};
@@ -103,6 +104,18 @@ impl Replies {
         let counter = if written.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         written
+    }
+
+    /// The reply to the same request where it was right less than `age_max` ago, with its age: for callers over a limit.
+    pub fn find_aged(
+        &self,
+        engine: &Engine,
+        key: &RequestKey,
+        age_max: Duration,
+    ) -> Option<(Arc<Written>, Duration)> {
+        let reply = self.cache.get(key)?;
+        let age = engine.answered_within(&reply.lease, age_max)?;
+        Some((reply.written, age))
     }
 
     /// Keeps a reply.

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use crate::app::{App, AppState};
 use crate::config::Config;
+use crate::limits::{Limits, guard};
 use crate::metrics::HttpMetrics;
 use crate::observe::{observe, panicked};
 use crate::openapi;
@@ -58,6 +59,7 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
     let app: AppState = Arc::new(App {
         engine,
         replies: Replies::new(config.cache.answers_bytes_max / 2),
+        limits: Limits::new(&config.limits, config.server.trusted_proxies.clone()),
         work: Work::new(Duration::from_millis(config.log.slow_query_ms)),
         config,
         http: HttpMetrics::new(document.paths.paths.keys().cloned()),
@@ -67,6 +69,7 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
         .with_state(app))
 }

@@ -88,6 +88,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         rejects_redacted: ingest.rejects_redacted,
         questions_max: config.cache.questions_max,
         questions_save_interval: Duration::from_millis(config.cache.questions_save_ms.max(1)),
+        usage_save_interval: Duration::from_millis(config.limits.usage_save_ms.max(1)),
         warm_questions_max: config.cache.warm_questions_max,
         ..EngineConfig::new(PathBuf::from(&config.store.data_dir))
     }
@@ -133,12 +134,18 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
         // An error means that the sender is gone, which is a stop too.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let server = tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(graceful).into_future());
+    let server = tokio::spawn(
+        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(graceful)
+            .into_future(),
+    );
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     started(&Started { address, admin_key });
     let questions = tokio::spawn({
         let engine = engine.clone();
-        async move { tokio::join!(engine.warm(), engine.keep_questions(), engine.keep_key_uses()) }
+        async move {
+            tokio::join!(engine.warm(), engine.keep_questions(), engine.keep_key_uses(), engine.keep_usage())
+        }
     });
 
     wait_for_signal().await?;

@@ -256,6 +256,12 @@ impl Store {
         self.apply(&CatalogChange { kv_put, ..CatalogChange::default() })
     }
 
+    /// Stores such records of one space in one transaction.
+    pub fn kv_put_many(&self, space: &str, records: Vec<(String, Vec<u8>)>) -> StoreResult<()> {
+        let kv_put = records.into_iter().map(|(key, value)| (space.to_owned(), key, value)).collect();
+        self.apply(&CatalogChange { kv_put, ..CatalogChange::default() })
+    }
+
     /// Reads such a record.
     pub fn kv_get(&self, space: &str, key: &str) -> StoreResult<Option<Vec<u8>>> {
         self.shared.catalog.kv_get(space, key)

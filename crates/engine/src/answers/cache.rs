@@ -80,6 +80,21 @@ impl<K: Hash + Eq, V: Clone> AnswerCache<K, V> {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// What an entry counts whose owner states so many bytes.
+    pub const fn entry_bytes(bytes: u64) -> u64 {
+        bytes + ENTRY_BYTES
+    }
+
+    /// Entries held.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).table.len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Entries pushed out by others since the start.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)

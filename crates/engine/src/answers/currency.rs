@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{Dataset, DatasetId};
@@ -68,6 +69,11 @@ impl Currency {
         age_us < staleness_us
             && self.changes.load(Ordering::Relaxed) == moment.changes
             && !self.is_superseded.load(Ordering::Relaxed)
+    }
+
+    /// How long before a moment it was last known to be right.
+    pub fn age(&self, moment: Moment) -> Duration {
+        Duration::from_micros(moment.elapsed_us.saturating_sub(self.elapsed_us.load(Ordering::Relaxed)))
     }
 
     /// Of two answers to one question the one of the later state serves from now on, so that no caller sees time go back within

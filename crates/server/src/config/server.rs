@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Proxies;
+
 /// The HTTP side.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +24,9 @@ pub struct ServerConfig {
     pub metrics_public: bool,
     /// Threads that serve HTTP. Default 0: one per core. `TIDEWATER_SERVER__THREADS`.
     pub threads: usize,
+    /// Proxies whose `X-Forwarded-For` is believed, as addresses and networks like `127.0.0.1, 10.0.0.0/8`. Default empty: limits
+    /// count the address of the connection. `TIDEWATER_SERVER__TRUSTED_PROXIES`.
+    pub trusted_proxies: Proxies,
 }
 
 impl Default for ServerConfig {
@@ -33,6 +38,7 @@ impl Default for ServerConfig {
             drain_ms: 10_000,
             metrics_public: true,
             threads: 0,
+            trusted_proxies: Proxies::default(),
         }
     }
 }

@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 use tidewater_decode::{Format, Unknown};
 use tidewater_engine::{IngestReply, IngestRequest};
 use tidewater_model::limits::IDEMPOTENCY_TOKEN_BYTES_MAX;
+use tidewater_model::names::ProjectName;
 
 use crate::app::AppState;
 use crate::auth::{self, Caller, May};
-use crate::body::{content_encoding, media_type, read, url_parameters};
+use crate::body::{content_encoding, discard, media_type, read, url_parameters};
 use crate::openapi::schema;
 use crate::problem::Problem;
 
@@ -56,21 +57,54 @@ async fn store(
     let encoding = content_encoding(request.headers())?;
     let token = idempotency_key(request.headers())?;
     let unknown = unknown_columns(request.uri().query())?;
-    let mut permit = app.engine.admit(0)?;
     let server = &app.config.server;
     let idle = std::time::Duration::from_millis(server.body_idle_ms);
+    if let Err(problem) = within_limits(app, caller, &project) {
+        // Senders read the reply after they have sent.
+        discard(request.into_body(), idle).await;
+        return Err(problem);
+    }
+    let mut permit = app.engine.admit(0)?;
     let began = Instant::now();
     let body = read(request.into_body(), server.body_bytes_max, idle, &mut permit).await?;
     app.work.reading.add_duration(began.elapsed());
+    let bytes = body.len() as u64;
+    let stored_for = project.clone();
     let request = IngestRequest { dataset, project, format, encoding, body, unknown, token, permit };
-    app.engine.ingest(request).await.map_err(|error| {
+    let reply = app.engine.ingest(request).await.map_err(|error| {
+        // What does not read has made work too.
+        app.limits.sent(caller.subject(), 0, bytes);
         let problem = Problem::from(error);
         match problem.code {
             // The name stands in the path.
             "unknown_dataset" => Problem { status: StatusCode::NOT_FOUND, field: None, ..problem },
             _ => problem,
         }
-    })
+    })?;
+    charge(app, caller, &stored_for, &reply);
+    Ok(reply)
+}
+
+/// Whether the key may send rows, and the project store them.
+fn within_limits(app: &AppState, caller: &Caller, project: &ProjectName) -> Result<(), Problem> {
+    app.limits.may_send(caller.subject())?;
+    if app.limits.has_quotas() {
+        let (used, day_left) = app.engine.usage_today(project)?;
+        app.limits.may_store(used, day_left)?;
+    }
+    Ok(())
+}
+
+/// Charges what was sent to the key, and what was stored to the project.
+fn charge(app: &AppState, caller: &Caller, project: &ProjectName, reply: &IngestReply) {
+    app.limits.sent(caller.subject(), reply.accepted + reply.rejected + reply.duplicates, reply.bytes);
+    if !app.limits.has_quotas() || reply.is_repeated || reply.accepted == 0 {
+        return;
+    }
+    if let Err(error) = app.engine.count_usage(project, reply.accepted, reply.bytes) {
+        // The rows are stored, and the reply must say so.
+        tracing::warn!(error = &error as &dyn std::error::Error, "rows of a project are not counted");
+    }
 }
 
 fn format(headers: &HeaderMap) -> Result<Format, Problem> {

@@ -1,11 +1,11 @@
 //! Questions: one, one in a URL, or up to fifty from one snapshot.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{RawQuery, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::header::{AGE, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tidewater_engine::{CacheUse, EngineResult, QueryReply};
@@ -16,21 +16,26 @@ use crate::answer::{self, Wire, Written, X_CACHE};
 use crate::app::AppState;
 use crate::auth::{self, Caller, May};
 use crate::body::{JsonBody, TextBody, url_parameters};
+use crate::limits::Excess;
 use crate::observe::RequestId;
 use crate::openapi::schema;
 use crate::problem::Problem;
 use crate::replies::RequestKey;
+
+/// Says that the caller is over a limit and gets an answer that was there, as old as `Age` says.
+const X_SERVED_FROM_CACHE: HeaderName = HeaderName::from_static("x-served-from-cache");
 
 /// Answers a question.
 #[utoipa::path(post, path = "/api/v1/query", tag = "query", request_body = schema::Question,
     responses((status = 200, body = schema::Answer, headers(
             ("ETag" = String, description = "Names this answer; `If-None-Match` with it gives 304 while it holds."),
             ("X-Cache" = String, description = "`hit`: nothing was computed for this caller; `partial`: partial results were there; `miss`: neither."),
+            ("X-Served-From-Cache" = String, description = "`true`: the caller is over a limit and gets an answer that was there, `Age` seconds old."),
             ("Server-Timing" = String, description = "`query;dur=` milli-seconds in the server."))),
         (status = 304, description = "The caller has this answer.")))]
 pub async fn query(
     State(app): State<AppState>,
-    caller: May<auth::Query>,
+    caller: May<auth::QueryOrCached>,
     headers: HeaderMap,
     TextBody(body): TextBody,
 ) -> Result<Response, Problem> {
@@ -57,7 +62,7 @@ fn in_body(body: &[u8]) -> Result<QueryRequest, Problem> {
         (status = 304, description = "The caller has this answer.")))]
 pub async fn query_get(
     State(app): State<AppState>,
-    caller: May<auth::Query>,
+    caller: May<auth::QueryOrCached>,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Problem> {
@@ -79,6 +84,14 @@ fn in_url(query: &[u8]) -> Result<QueryRequest, Problem> {
     }
 }
 
+/// A written answer and where it comes from.
+struct Answered {
+    written: Arc<Written>,
+    cache: CacheUse,
+    /// How long ago it was known to be right, for a caller that is over a limit.
+    age: Option<Duration>,
+}
+
 /// What a request says besides its question.
 struct Asked<'a> {
     headers: &'a HeaderMap,
@@ -91,18 +104,48 @@ impl Asked<'_> {
     async fn reply(
         &self,
         app: &AppState,
-        caller: &Caller,
+        caller: &May<auth::QueryOrCached>,
         key: RequestKey,
         read: fn(&[u8]) -> Result<QueryRequest, Problem>,
     ) -> Result<Response, Problem> {
-        let answered = match app.replies.find(&app.engine, &key) {
-            Some(written) => Ok((written, CacheUse::Hit)),
-            None => self.answer(app, caller, key, read).await,
+        let answered = match (app.replies.find(&app.engine, &key), caller.excess()) {
+            (Some(written), excess) => {
+                let age = excess.is_some().then_some(Duration::ZERO);
+                Ok(Answered { written, cache: CacheUse::Hit, age })
+            }
+            (None, None) => self.answer(app, caller, key, read).await,
+            (None, Some(excess)) => self.kept(app, caller, &key, read, excess),
         };
         let elapsed = self.started.elapsed();
-        app.work.asked(answered.as_ref().ok().map(|(_, cache)| *cache), elapsed);
-        let (written, cache) = answered?;
-        Ok(written.respond(self.headers, cache, elapsed))
+        app.work.asked(answered.as_ref().ok().map(|answered| answered.cache), elapsed);
+        let Answered { written, cache, age } = answered?;
+        let mut response = written.respond(self.headers, cache, elapsed);
+        if let Some(age) = age {
+            app.limits.served_from_cache();
+            response.headers_mut().insert(X_SERVED_FROM_CACHE, HeaderValue::from_static("true"));
+            response.headers_mut().insert(AGE, HeaderValue::from(age.as_secs()));
+        }
+        Ok(response)
+    }
+
+    /// An answer for a caller over a limit: one that is there, older than others get, or none.
+    fn kept(
+        &self,
+        app: &AppState,
+        caller: &Caller,
+        key: &RequestKey,
+        read: fn(&[u8]) -> Result<QueryRequest, Problem>,
+        excess: &Excess,
+    ) -> Result<Answered, Problem> {
+        let over = || Problem::from(excess.clone());
+        let age_max = app.limits.cached_age_max().ok_or_else(over)?;
+        if let Some((written, age)) = app.replies.find_aged(&app.engine, key, age_max) {
+            return Ok(Answered { written, cache: CacheUse::Hit, age: Some(age) });
+        }
+        let (request, project) = caller.question(read(key.text())?)?;
+        let (reply, age) = app.engine.kept_answer(request, project, age_max)?.ok_or_else(over)?;
+        let written = Arc::new(Written::new(&reply, self.wire)?);
+        Ok(Answered { written, cache: CacheUse::Hit, age: Some(age) })
     }
 
     async fn answer(
@@ -111,8 +154,13 @@ impl Asked<'_> {
         caller: &Caller,
         key: RequestKey,
         read: fn(&[u8]) -> Result<QueryRequest, Problem>,
-    ) -> Result<(Arc<Written>, CacheUse), Problem> {
+    ) -> Result<Answered, Problem> {
         let (request, project) = caller.question(read(key.text())?)?;
+        if request.compare.is_some()
+            && let Err(excess) = app.limits.comparison(caller.role(), caller.subject())
+        {
+            return self.kept(app, caller, &key, read, &excess);
+        }
         let reply = app.engine.query(request, project).await?;
         let began = Instant::now();
         let written = Arc::new(Written::new(&reply, self.wire)?);
@@ -120,7 +168,7 @@ impl Asked<'_> {
         if let Some(lease) = reply.lease {
             app.replies.keep(key, Arc::clone(&written), lease);
         }
-        Ok((written, reply.cache))
+        Ok(Answered { written, cache: reply.cache, age: None })
     }
 }
 
@@ -143,8 +191,18 @@ pub async fn batch(
             format!("{} questions are over the limit of {BATCH_QUERIES_MAX} in one batch", questions.len());
         return Err(Problem::bad_request("limit_exceeded", detail).at("queries"));
     }
-    let prepared: Vec<Result<_, Problem>> =
-        questions.iter().map(|json| caller.question(QueryRequest::from_json(json)?)).collect();
+    let further = questions.len().saturating_sub(1) as u64;
+    app.limits.further_requests(caller.role(), caller.subject(), further);
+    let prepared: Vec<Result<_, Problem>> = questions
+        .iter()
+        .map(|json| {
+            let (request, project) = caller.question(QueryRequest::from_json(json)?)?;
+            if request.compare.is_some() {
+                app.limits.comparison(caller.role(), caller.subject())?;
+            }
+            Ok((request, project))
+        })
+        .collect();
     let asked = prepared.iter().flatten().cloned().collect();
     let started = Instant::now();
     let replies = app.engine.query_batch(asked).await;

@@ -17,6 +17,7 @@ mod errors;
 mod faults;
 mod ingest;
 mod lifecycle;
+mod limits;
 mod load;
 mod metrics;
 mod monitoring;
