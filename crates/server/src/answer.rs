@@ -18,7 +18,7 @@ use tidewater_query::{AnswerRow, Cell};
 
 use crate::problem::Problem;
 
-pub use json::{Shape, write_cell, write_string};
+pub use json::{Shape, explained, write_cell, write_string};
 
 /// Parquet's registered media type.
 pub const PARQUET: &str = "application/vnd.apache.parquet";

@@ -8,6 +8,7 @@ use tidewater_engine::Engine;
 use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::HttpMetrics;
+use crate::observe::Observer;
 use crate::replies::Replies;
 use crate::work::Work;
 
@@ -25,6 +26,8 @@ pub struct App {
     pub http: HttpMetrics,
     /// Figures of questions and ingest requests.
     pub work: Work,
+    /// What is made of events.
+    pub observer: Observer,
     /// The OpenAPI document, written once at start.
     pub openapi: Bytes,
 }

@@ -19,6 +19,7 @@ use tidewater_model::query::{Bounds, QueryRequest};
 use crate::app::AppState;
 use crate::body::parameter_values;
 use crate::limits::{Excess, Seen};
+use crate::observe::RequestId;
 use crate::problem::Problem;
 
 /// The header that names a project.
@@ -275,6 +276,9 @@ impl Caller {
         let secret = secret(&parts.headers)?;
         let access = app.engine.keys().verify(secret, app.engine.now()).map_err(refused)?;
         check_origin(&access, &parts.headers)?;
+        if let Some(id) = parts.extensions.get::<RequestId>() {
+            id.set_caller(&access);
+        }
         let query_projects = parts.uri.query().map_or(Ok(Vec::new()), query_projects)?;
         let header_project = match parts.headers.get(X_PROJECT).map(|value| value.to_str()) {
             None => None,

@@ -9,6 +9,7 @@ mod limits;
 mod load;
 mod log;
 mod metrics;
+mod observe;
 mod query;
 mod server;
 mod store;
@@ -25,6 +26,7 @@ pub use limits::LimitsConfig;
 pub use load::{Sources, load};
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
+pub use observe::ObserveConfig;
 pub use query::QueryConfig;
 pub use server::ServerConfig;
 pub use store::StoreSection;
@@ -49,6 +51,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What monitoring systems fetch.
     pub metrics: MetricsConfig,
+    /// What the server keeps about its own work.
+    pub observe: ObserveConfig,
     /// Credentials.
     pub auth: AuthConfig,
     /// Datasets to create or widen at start, as `PUT /api/v1/datasets/NAME` would.

@@ -20,6 +20,7 @@ pub fn collect(app: &App) -> Families {
     caches(app, &mut out);
     queues(app, &mut out);
     app.limits.collect(&mut out);
+    observing(app, &mut out);
     store::collect(&stats, &mut out);
     machine::collect(&mut out);
     out
@@ -88,4 +89,13 @@ fn queues(app: &App, out: &mut Families) {
         "What a queue or pool takes at most; what comes when it is full is refused (questions_running: waits).",
     );
     queues.iter().for_each(|queue| limit.add(&[("queue", queue.queue)], queue.limit));
+}
+
+fn observing(app: &App, out: &mut Families) {
+    let dropped = out.family(
+        "tidewater_observations_dropped_total",
+        Kind::Counter,
+        "What the server could not keep about its own work, by kind: events (the buffer before all sums was full).",
+    );
+    dropped.add(&[("kind", "events")], app.observer.dropped());
 }

@@ -14,6 +14,7 @@ mod logging;
 mod metrics;
 mod observe;
 mod openapi;
+mod performance;
 mod problem;
 mod replies;
 mod router;

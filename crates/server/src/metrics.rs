@@ -100,7 +100,7 @@ impl HttpMetrics {
     /// Counts one answered request.
     pub fn answered(&self, route: RouteId, method: &Method, status: StatusCode, elapsed: Duration) {
         let Some(route) = self.of(route) else { return };
-        let method = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
+        let method = method_place(method);
         let status = STATUSES.iter().position(|code| *code == status.as_u16()).unwrap_or(STATUSES.len() - 1);
         route.counts[method][status].fetch_add(1, Ordering::Relaxed);
         route.durations.add_duration(elapsed);
@@ -186,6 +186,15 @@ impl HttpMetrics {
             }
         }
     }
+}
+
+fn method_place(method: &Method) -> usize {
+    METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1)
+}
+
+/// The name under which a method is counted.
+pub fn method_name(method: &Method) -> &'static str {
+    METHODS[method_place(method)]
 }
 
 #[cfg(test)]

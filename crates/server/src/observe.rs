@@ -1,10 +1,14 @@
 //! Around every request: its id and trace, its counters, its one log line, and the body of its problem.
 
+mod asked;
 mod bodies;
+mod events;
+mod observer;
+mod shape;
 mod trace;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -12,11 +16,16 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tidewater_engine::Access;
+use tidewater_model::names::ProjectName;
 
 use crate::app::AppState;
-use crate::metrics::HttpMetrics;
+use crate::metrics::{HttpMetrics, method_name};
 use crate::problem::Problem;
 
+pub use asked::{Answered, asked};
+pub use events::{About, Event, QuestionEvent, RequestEvent, RowCounts, RowsEvent};
+pub use observer::Observer;
 use trace::TRACEPARENT;
 pub use trace::TraceContext;
 
@@ -33,6 +42,9 @@ pub struct RequestId(Arc<Named>);
 struct Named {
     id: String,
     trace: TraceContext,
+    /// Filled on the way by whoever learns it first.
+    caller: OnceLock<Arc<Access>>,
+    project: OnceLock<ProjectName>,
 }
 
 impl RequestId {
@@ -46,8 +58,24 @@ impl RequestId {
         &self.0.trace
     }
 
+    /// Notes who is calling.
+    pub fn set_caller(&self, access: &Arc<Access>) {
+        // A request has one caller; a second look at its credential finds the same.
+        let _ = self.0.caller.set(Arc::clone(access));
+    }
+
+    /// Notes whose rows the request means; the first of several stands for all.
+    pub fn set_project(&self, project: &ProjectName) {
+        let _ = self.0.project.set(project.clone());
+    }
+
+    /// Whose rows it means: as noted, else the one project of its caller.
+    pub fn project(&self) -> Option<&ProjectName> {
+        self.0.project.get().or_else(|| self.0.caller.get()?.project())
+    }
+
     /// The client's own id where it is short and plain, else a new one; the client's trace, or a new one.
-    fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let given = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
         let id = match given {
@@ -57,7 +85,8 @@ impl RequestId {
                 format!("{:08x}-{count:08x}", process_id())
             }
         };
-        RequestId(Arc::new(Named { id, trace: TraceContext::of(headers) }))
+        let trace = TraceContext::of(headers);
+        RequestId(Arc::new(Named { id, trace, caller: OnceLock::new(), project: OnceLock::new() }))
     }
 }
 
@@ -91,6 +120,13 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     std::mem::forget(unanswered);
     app.http.answered(route, &method, response.status(), elapsed);
     let response = complete(response, &id, &method, app.http.route_name(route), elapsed);
+    app.observer.note(Event::Request(RequestEvent {
+        route,
+        method: method_name(&method),
+        status: response.status().as_u16(),
+        elapsed_us: elapsed.as_micros() as u64,
+        id,
+    }));
     bodies::count_response(&app, route, response)
 }
 
@@ -141,8 +177,8 @@ fn log(problem: &Problem, id: &RequestId, method: &Method, route: &str) {
     let (request_id, status, code) = (id.as_str(), problem.status.as_u16(), problem.code);
     match &problem.cause {
         Some(cause) => {
-            let trace_id = format_args!("{:032x}", id.trace().trace_id);
-            tracing::error!(request_id, %trace_id, %method, route, status, code, cause, "request failed");
+            let trace_id = id.trace().id();
+            tracing::error!(request_id, trace_id, %method, route, status, code, cause, "request failed");
         }
         None => {
             tracing::debug!(request_id, %method, route, status, code, detail = problem.detail, "request refused")

@@ -13,6 +13,7 @@ use tidewater_engine::{AnswerCache, Engine, Lease, Visibility};
 
 use crate::answer::{Wire, Written};
 use crate::auth::Caller;
+use crate::observe::About;
 
 /// Everything in a request that decides the reply's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +63,7 @@ impl RequestKey {
 #[derive(Clone)]
 struct Reply {
     written: Arc<Written>,
+    about: Arc<About>,
     lease: Arc<Lease>,
 }
 
@@ -98,12 +100,12 @@ impl Replies {
     }
 
     /// The reply to the same request, where it still answers.
-    pub fn find(&self, engine: &Engine, key: &RequestKey) -> Option<Arc<Written>> {
+    pub fn find(&self, engine: &Engine, key: &RequestKey) -> Option<(Arc<Written>, Arc<About>)> {
         let found = self.cache.get(key);
-        let written = found.filter(|reply| engine.still_answers(&reply.lease)).map(|reply| reply.written);
-        let counter = if written.is_some() { &self.hits } else { &self.misses };
+        let found = found.filter(|reply| engine.still_answers(&reply.lease));
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
-        written
+        found.map(|reply| (reply.written, reply.about))
     }
 
     /// The reply to the same request where it was right less than `age_max` ago, with its age: for callers over a limit.
@@ -112,18 +114,18 @@ impl Replies {
         engine: &Engine,
         key: &RequestKey,
         age_max: Duration,
-    ) -> Option<(Arc<Written>, Duration)> {
+    ) -> Option<(Arc<Written>, Arc<About>, Duration)> {
         let reply = self.cache.get(key)?;
         let age = engine.answered_within(&reply.lease, age_max)?;
-        Some((reply.written, age))
+        Some((reply.written, reply.about, age))
     }
 
     /// Keeps a reply.
-    pub fn keep(&self, mut key: RequestKey, written: Arc<Written>, lease: Lease) {
+    pub fn keep(&self, mut key: RequestKey, written: Arc<Written>, about: Arc<About>, lease: Lease) {
         // The request's bytes may be a part of a larger buffer of the connection.
         key.text = Bytes::copy_from_slice(&key.text);
-        let bytes = key.memory_bytes() + written.memory_bytes() + size_of::<Lease>();
-        self.cache.insert(key, Reply { written, lease: Arc::new(lease) }, bytes as u64);
+        let bytes = key.memory_bytes() + written.memory_bytes() + about.memory_bytes() + size_of::<Lease>();
+        self.cache.insert(key, Reply { written, about, lease: Arc::new(lease) }, bytes as u64);
     }
 
     /// Bytes it may hold.

@@ -16,15 +16,17 @@ use crate::app::{App, AppState};
 use crate::config::Config;
 use crate::limits::{Limits, guard};
 use crate::metrics::HttpMetrics;
-use crate::observe::{observe, panicked};
+use crate::observe::{Observer, observe, panicked};
 use crate::openapi;
 use crate::problem::Problem;
 use crate::replies::Replies;
-use crate::routes::{admin, advisor, datasets, health, ingest, keys, page, query, rollups, rows};
+use crate::routes::{
+    admin, advisor, datasets, health, ingest, keys, page, performance, query, rollups, rows,
+};
 use crate::work::Work;
 
-/// Every route with its state.
-pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Error> {
+/// Every route, and the state they share.
+pub fn router(engine: Engine, config: Config) -> Result<(Router, AppState), serde_json::Error> {
     // One event a request is the hot path; its replies are too small to be worth compressing.
     let small = OpenApiRouter::with_openapi(openapi::document())
         .routes(routes!(ingest::ingest)) //                  POST   /api/v1/ingest/{dataset}
@@ -50,6 +52,12 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
         .routes(routes!(admin::status)) //                   GET    /api/v1/status
         .routes(routes!(rollups::rollups)) //                GET    /api/v1/rollups
         .routes(routes!(advisor::advisor)) //                GET    /api/v1/advisor
+        .routes(routes!(performance::performance)) //        GET    /api/v1/performance
+        .routes(routes!(performance::queries)) //            GET    /api/v1/performance/queries
+        .routes(routes!(performance::ingest)) //             GET    /api/v1/performance/ingest
+        .routes(routes!(performance::cache)) //              GET    /api/v1/performance/cache
+        .routes(routes!(performance::store)) //              GET    /api/v1/performance/database
+        .routes(routes!(performance::reset)) //              POST   /api/v1/performance/reset
         .routes(routes!(health::metrics)) //                 GET    /metrics
         .routes(routes!(openapi::serve)) //                  GET    /api/v1/openapi.json
         .routes(routes!(page::page)) //                      GET    /
@@ -57,6 +65,7 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
     let (router, document) = small.merge(large).split_for_parts();
     let document = openapi::complete(document);
     let app: AppState = Arc::new(App {
+        observer: Observer::new(&config, engine.now()),
         engine,
         replies: Replies::new(config.cache.answers_bytes_max / 2),
         limits: Limits::new(&config.limits, config.server.trusted_proxies.clone()),
@@ -65,13 +74,14 @@ pub fn router(engine: Engine, config: Config) -> Result<Router, serde_json::Erro
         http: HttpMetrics::new(document.paths.paths.keys().cloned()),
         openapi: serde_json::to_vec(&document)?.into(),
     });
-    Ok(router
+    let router = router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
-        .with_state(app))
+        .with_state(Arc::clone(&app));
+    Ok((router, app))
 }
 
 async fn not_found() -> Problem {

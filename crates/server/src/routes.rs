@@ -7,6 +7,7 @@ pub mod health;
 pub mod ingest;
 pub mod keys;
 pub mod page;
+pub mod performance;
 pub mod query;
 pub mod rollups;
 pub mod rows;

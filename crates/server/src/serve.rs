@@ -124,7 +124,8 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
         .await
         .context("opening the data folder panicked")??;
     let admin_key = first_key(&engine, &config)?;
-    let router = router::router(engine.clone(), config).context("the OpenAPI document does not print")?;
+    let (router, app) =
+        router::router(engine.clone(), config).context("the OpenAPI document does not print")?;
     // Small replies go out at once instead of waiting for the client's acknowledgement of the one before.
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
@@ -148,11 +149,14 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
         }
     });
 
+    let observing = tokio::spawn(async move { app.observer.run().await });
+
     wait_for_signal().await?;
     tracing::info!("stopping: no new requests");
     engine.stop_accepting();
     // Dropped, warming cancels the question it computes.
     questions.abort();
+    observing.abort();
     let _ = stop.send(true);
     tokio::spawn(async {
         if wait_for_signal().await.is_ok() {

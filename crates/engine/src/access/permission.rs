@@ -74,7 +74,7 @@ const TABLE: [Row; 10] = [
     row(P::Projects, ("projects", "create, change, delete projects"), &[], &[]),
     row(
         P::Operate,
-        ("operate", "refused rows, running questions, roll-ups, advisor, backup, verification"),
+        ("operate", "refused rows, running questions, performance, roll-ups, advisor, backup, verification"),
         &[],
         &[],
     ),

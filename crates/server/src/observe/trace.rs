@@ -42,6 +42,11 @@ impl TraceContext {
         }
     }
 
+    /// The trace's id as tools show it.
+    pub fn id(&self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+
     /// The header's value with this request's span.
     pub fn header(&self) -> HeaderValue {
         let mut text = Vec::with_capacity(LENGTH);

@@ -1,5 +1,6 @@
 //! Rows on their way in, and the latest that were refused.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -7,7 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, extract::RawQuery};
+use axum::{Extension, Json, extract::RawQuery};
 use serde_json::{Map, Value, json};
 use tidewater_decode::{Format, Unknown};
 use tidewater_engine::{IngestReply, IngestRequest};
@@ -17,6 +18,7 @@ use tidewater_model::names::ProjectName;
 use crate::app::AppState;
 use crate::auth::{self, Caller, May};
 use crate::body::{content_encoding, discard, media_type, read, url_parameters};
+use crate::observe::{Event, RequestId, RowCounts, RowsEvent};
 use crate::openapi::schema;
 use crate::problem::Problem;
 
@@ -37,12 +39,29 @@ pub async fn ingest(
     State(app): State<AppState>,
     caller: May<auth::Ingest>,
     Path(dataset): Path<String>,
+    Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let started = Instant::now();
-    let stored = store(&app, &caller, dataset, request).await;
-    app.work.ingest_durations.add_duration(started.elapsed());
-    respond(&stored?)
+    let name = Arc::from(dataset.as_str());
+    let stored = store(&app, &caller, dataset, &id, request).await;
+    let elapsed = started.elapsed();
+    app.work.ingest_durations.add_duration(elapsed);
+    let (rows, response) = match stored {
+        Ok(reply) => {
+            let IngestReply { accepted, rejected, duplicates, .. } = reply;
+            (RowCounts { accepted, rejected, duplicates }, respond(&reply))
+        }
+        Err(problem) => (RowCounts::default(), Err(problem)),
+    };
+    // Without a project it got no further than its head.
+    if let Some(project) = id.project().cloned() {
+        let status = response.as_ref().map_or_else(|problem| problem.status, Response::status).as_u16();
+        let elapsed_us = elapsed.as_micros() as u64;
+        let event = RowsEvent { project, dataset: name, elapsed_us, rows, status };
+        app.observer.note(Event::Rows(event));
+    }
+    response
 }
 
 /// Reads the body and stores its rows.
@@ -50,9 +69,11 @@ async fn store(
     app: &AppState,
     caller: &Caller,
     dataset: String,
+    id: &RequestId,
     request: Request,
 ) -> Result<IngestReply, Problem> {
     let project = caller.project(None)?;
+    id.set_project(&project);
     let format = format(request.headers())?;
     let encoding = content_encoding(request.headers())?;
     let token = idempotency_key(request.headers())?;

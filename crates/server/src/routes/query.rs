@@ -1,8 +1,9 @@
 //! Questions: one, one in a URL, or up to fifty from one snapshot.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{AGE, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +18,7 @@ use crate::app::AppState;
 use crate::auth::{self, Caller, May};
 use crate::body::{JsonBody, TextBody, url_parameters};
 use crate::limits::Excess;
-use crate::observe::RequestId;
+use crate::observe::{self, About, Answered, RequestId};
 use crate::openapi::schema;
 use crate::problem::Problem;
 use crate::replies::RequestKey;
@@ -36,10 +37,11 @@ const X_SERVED_FROM_CACHE: HeaderName = HeaderName::from_static("x-served-from-c
 pub async fn query(
     State(app): State<AppState>,
     caller: May<auth::QueryOrCached>,
+    Extension(id): Extension<RequestId>,
     headers: HeaderMap,
     TextBody(body): TextBody,
 ) -> Result<Response, Problem> {
-    let asked = Asked { headers: &headers, wire: Wire::negotiate(&headers)?, started: Instant::now() };
+    let asked = Asked::new(&id, &headers)?;
     let key = RequestKey::post(&caller, asked.wire, body);
     asked.reply(&app, &caller, key, in_body).await
 }
@@ -63,10 +65,11 @@ fn in_body(body: &[u8]) -> Result<QueryRequest, Problem> {
 pub async fn query_get(
     State(app): State<AppState>,
     caller: May<auth::QueryOrCached>,
+    Extension(id): Extension<RequestId>,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Problem> {
-    let asked = Asked { headers: &headers, wire: Wire::negotiate(&headers)?, started: Instant::now() };
+    let asked = Asked::new(&id, &headers)?;
     let key = RequestKey::get(&caller, asked.wire, raw.unwrap_or_default());
     asked.reply(&app, &caller, key, in_url).await
 }
@@ -85,18 +88,28 @@ fn in_url(query: &[u8]) -> Result<QueryRequest, Problem> {
 }
 
 /// A written answer and where it comes from.
-struct Answered {
+struct Ready {
     written: Arc<Written>,
-    cache: CacheUse,
+    answered: Answered,
     /// How long ago it was known to be right, for a caller that is over a limit.
     age: Option<Duration>,
 }
 
 /// What a request says besides its question.
 struct Asked<'a> {
+    id: &'a RequestId,
     headers: &'a HeaderMap,
     wire: Wire,
     started: Instant,
+    /// What the question is about, once it has been read.
+    about: OnceLock<Arc<About>>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(id: &'a RequestId, headers: &'a HeaderMap) -> Result<Self, Problem> {
+        let wire = Wire::negotiate(headers)?;
+        Ok(Asked { id, headers, wire, started: Instant::now(), about: OnceLock::new() })
+    }
 }
 
 impl Asked<'_> {
@@ -108,17 +121,22 @@ impl Asked<'_> {
         key: RequestKey,
         read: fn(&[u8]) -> Result<QueryRequest, Problem>,
     ) -> Result<Response, Problem> {
-        let answered = match (app.replies.find(&app.engine, &key), caller.excess()) {
-            (Some(written), excess) => {
+        let ready = match (app.replies.find(&app.engine, &key), caller.excess()) {
+            (Some((written, about)), excess) => {
+                self.is_about(about);
                 let age = excess.is_some().then_some(Duration::ZERO);
-                Ok(Answered { written, cache: CacheUse::Hit, age })
+                Ok(Ready { written, answered: Answered::again(), age })
             }
             (None, None) => self.answer(app, caller, key, read).await,
             (None, Some(excess)) => self.kept(app, caller, &key, read, excess),
         };
         let elapsed = self.started.elapsed();
-        app.work.asked(answered.as_ref().ok().map(|answered| answered.cache), elapsed);
-        let Answered { written, cache, age } = answered?;
+        let about = self.about.get().cloned();
+        let Ready { written, answered, age } = ready.inspect_err(|problem| {
+            observe::asked(app, self.id, about.clone(), Err(problem), elapsed);
+        })?;
+        let cache = answered.cache;
+        observe::asked(app, self.id, about, Ok(answered), elapsed);
         let mut response = written.respond(self.headers, cache, elapsed);
         if let Some(age) = age {
             app.limits.served_from_cache();
@@ -126,6 +144,11 @@ impl Asked<'_> {
             response.headers_mut().insert(AGE, HeaderValue::from(age.as_secs()));
         }
         Ok(response)
+    }
+
+    fn is_about(&self, about: Arc<About>) {
+        // A question that turned out to be over a limit is read twice and is about the same.
+        let _ = self.about.set(about);
     }
 
     /// An answer for a caller over a limit: one that is there, older than others get, or none.
@@ -136,26 +159,31 @@ impl Asked<'_> {
         key: &RequestKey,
         read: fn(&[u8]) -> Result<QueryRequest, Problem>,
         excess: &Excess,
-    ) -> Result<Answered, Problem> {
+    ) -> Result<Ready, Problem> {
         let over = || Problem::from(excess.clone());
         let age_max = app.limits.cached_age_max().ok_or_else(over)?;
-        if let Some((written, age)) = app.replies.find_aged(&app.engine, key, age_max) {
-            return Ok(Answered { written, cache: CacheUse::Hit, age: Some(age) });
+        if let Some((written, about, age)) = app.replies.find_aged(&app.engine, key, age_max) {
+            self.is_about(about);
+            return Ok(Ready { written, answered: Answered::again(), age: Some(age) });
         }
         let (request, project) = caller.question(read(key.text())?)?;
+        self.is_about(About::of(&request, &project));
         let (reply, age) = app.engine.kept_answer(request, project, age_max)?.ok_or_else(over)?;
         let written = Arc::new(Written::new(&reply, self.wire)?);
-        Ok(Answered { written, cache: CacheUse::Hit, age: Some(age) })
+        Ok(Ready { written, answered: Answered::again(), age: Some(age) })
     }
 
+    /// Computes the reply, or takes its answer from the cache.
     async fn answer(
         &self,
         app: &AppState,
         caller: &Caller,
         key: RequestKey,
         read: fn(&[u8]) -> Result<QueryRequest, Problem>,
-    ) -> Result<Answered, Problem> {
+    ) -> Result<Ready, Problem> {
         let (request, project) = caller.question(read(key.text())?)?;
+        let about = About::of(&request, &project);
+        self.is_about(Arc::clone(&about));
         if request.compare.is_some()
             && let Err(excess) = app.limits.comparison(caller.role(), caller.subject())
         {
@@ -166,9 +194,9 @@ impl Asked<'_> {
         let written = Arc::new(Written::new(&reply, self.wire)?);
         app.work.rendering.add_duration(began.elapsed());
         if let Some(lease) = reply.lease {
-            app.replies.keep(key, Arc::clone(&written), lease);
+            app.replies.keep(key, Arc::clone(&written), about, lease);
         }
-        Ok(Answered { written, cache: reply.cache, age: None })
+        Ok(Ready { written, answered: Answered::new(reply.cache, &reply.facts), age: None })
     }
 }
 
@@ -179,7 +207,7 @@ impl Asked<'_> {
 pub async fn batch(
     State(app): State<AppState>,
     caller: May<auth::Query>,
-    request_id: axum::Extension<RequestId>,
+    Extension(request_id): Extension<RequestId>,
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {
     let questions = json.get("queries").and_then(Value::as_array).ok_or_else(|| {
@@ -207,10 +235,6 @@ pub async fn batch(
     let started = Instant::now();
     let replies = app.engine.query_batch(asked).await;
     let elapsed = started.elapsed();
-    for reply in &replies {
-        // Those of one batch are ready together.
-        app.work.asked(reply.as_ref().ok().map(|reply| reply.cache), elapsed);
-    }
     let cache = together(&replies);
     let mut replies = replies.into_iter();
     let mut out = b"{\"answers\":[".to_vec();
@@ -218,13 +242,17 @@ pub async fn batch(
         if index > 0 {
             out.push(b',');
         }
+        let about = prepared.as_ref().ok().map(|(request, project)| About::of(request, project));
         let answer = prepared.and_then(|_| match replies.next() {
-            Some(Ok(reply)) => Ok(answer::to_json(&reply)),
+            Some(Ok(reply)) => Ok((Answered::new(reply.cache, &reply.facts), answer::to_json(&reply))),
             Some(Err(error)) => Err(error.into()),
             None => Err(Problem::bad_request("internal", "the question was not answered")),
         });
+        // Those of one batch are ready together.
+        let answered = answer.as_ref().map(|(answered, _)| answered.clone());
+        observe::asked(&app, &request_id, about, answered, elapsed);
         match answer {
-            Ok(json) => out.extend_from_slice(&json),
+            Ok((_, json)) => out.extend_from_slice(&json),
             Err(problem) => {
                 out.extend_from_slice(problem.to_json(request_id.as_str()).to_string().as_bytes())
             }

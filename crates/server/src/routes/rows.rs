@@ -1,10 +1,10 @@
 //! Raw rows: reading them page by page, and deleting them.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidewater_engine::{Job, RowFilter, RowsReply, RowsRequest};
@@ -17,6 +17,7 @@ use crate::answer::{Shape, write_cell, write_string};
 use crate::app::AppState;
 use crate::auth::{self, May};
 use crate::body::{JsonBody, from_json};
+use crate::observe::RequestId;
 use crate::openapi::schema;
 use crate::problem::Problem;
 
@@ -89,10 +90,12 @@ fn row_filter(
 pub async fn rows(
     State(app): State<AppState>,
     caller: May<auth::Rows>,
+    Extension(id): Extension<RequestId>,
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {
     let body: RowsBody = from_json(json)?;
     let project = caller.project(project_name(body.project.as_deref())?.as_ref())?;
+    id.set_project(&project);
     let numbers = match body.numbers {
         NumbersBody::Number => Numbers::Number,
         NumbersBody::String => Numbers::String,

@@ -23,6 +23,7 @@ mod metrics;
 mod monitoring;
 mod naive;
 mod others;
+mod performance;
 mod query;
 mod real_data;
 mod rows;

@@ -1,0 +1,192 @@
+//! What handlers tell about their work, and the buffer it waits in: pushing is all that a request pays for.
+//!
+//! Not here: what is made of it (`performance`, `records`).
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidewater_engine::{AnswerFacts, CacheUse};
+use tidewater_model::names::ProjectName;
+use tidewater_model::time::Timestamp;
+use tokio::sync::Notify;
+
+use super::RequestId;
+use crate::metrics::RouteId;
+
+/// Parts of the buffer: threads that serve requests rarely share one.
+const SHARDS: usize = 8;
+/// Events that one part takes; what comes while it is full is counted and dropped. At a hundred bytes each and ten looks a second this
+/// is room for 80,000 a second and thread.
+const SHARD_EVENTS_MAX: usize = 8_192;
+
+/// An answered request.
+#[derive(Clone, Debug)]
+pub struct RequestEvent {
+    /// Its id, trace and caller.
+    pub id: RequestId,
+    /// Its route.
+    pub route: RouteId,
+    /// Its method.
+    pub method: &'static str,
+    /// The answer's status.
+    pub status: u16,
+    /// From its head to the head of the answer, in micro-seconds.
+    pub elapsed_us: u64,
+}
+
+/// What a question was about. Shared by all that ask it with the same bytes.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct About {
+    /// Whose rows.
+    pub project: ProjectName,
+    /// Which dataset.
+    pub dataset: Arc<str>,
+    /// What it computed, without values of filters.
+    pub shape: Box<str>,
+}
+
+impl About {
+    /// Bytes it holds.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.project.as_str().len() + self.dataset.len() + self.shape.len()
+    }
+}
+
+/// An answered question.
+#[derive(Clone, Debug)]
+pub struct QuestionEvent {
+    /// When it was answered.
+    pub at: Timestamp,
+    /// The request it came with.
+    pub id: RequestId,
+    /// What it was about; `None` where it did not read.
+    pub about: Option<Arc<About>>,
+    /// What was found in caches; `None` for a question that got a problem.
+    pub cache: Option<CacheUse>,
+    /// The problem's status and code.
+    pub problem: Option<(u16, &'static str)>,
+    /// Time in the server, in micro-seconds.
+    pub elapsed_us: u64,
+    /// Whether that is slow.
+    pub is_slow: bool,
+    /// How it was computed, where it was for this caller.
+    pub facts: Option<Arc<AnswerFacts>>,
+}
+
+/// What became of the rows of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    /// Stored.
+    pub accepted: u64,
+    /// Refused.
+    pub rejected: u64,
+    /// Left out because their id was known.
+    pub duplicates: u64,
+}
+
+/// Rows that were sent.
+#[derive(Clone, Debug)]
+pub struct RowsEvent {
+    /// Whose.
+    pub project: ProjectName,
+    /// Where to.
+    pub dataset: Arc<str>,
+    /// Time in the server, in micro-seconds.
+    pub elapsed_us: u64,
+    /// What became of them.
+    pub rows: RowCounts,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+/// Anything handlers tell.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A request.
+    Request(RequestEvent),
+    /// A question.
+    Question(QuestionEvent),
+    /// Rows.
+    Rows(RowsEvent),
+}
+
+/// Events on their way to whoever sums them up.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    shards: [Mutex<Vec<Event>>; SHARDS],
+    dropped: AtomicU64,
+    /// Somebody was told that there is something.
+    is_told: AtomicBool,
+    arrived: Notify,
+}
+
+impl Buffer {
+    /// Adds an event; drops it where there is no room.
+    pub fn push(&self, event: Event) {
+        {
+            let mut shard = self.shards[own_shard()].lock().unwrap_or_else(PoisonError::into_inner);
+            if shard.len() >= SHARD_EVENTS_MAX {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            shard.push(event);
+        }
+        if !self.is_told.load(Ordering::Relaxed) && !self.is_told.swap(true, Ordering::AcqRel) {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Waits until there is something. A quiet server wakes nobody.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Takes all events. The order is kept within a thread.
+    pub fn take(&self) -> Vec<Event> {
+        self.is_told.store(false, Ordering::Release);
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = Vec::with_capacity(shard.len().min(SHARD_EVENTS_MAX / 8));
+            let events = std::mem::replace(&mut *shard, room);
+            drop(shard);
+            all.extend(events);
+        }
+        all
+    }
+
+    /// Events dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The part of the calling thread.
+fn own_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+    }
+    OWN.with(Cell::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Event {
+        let project = ProjectName::new("p").expect("a name");
+        let rows = RowCounts::default();
+        Event::Rows(RowsEvent { project, dataset: Arc::from("d"), elapsed_us: 1, rows, status: 200 })
+    }
+
+    #[test]
+    fn a_full_buffer_drops_and_counts() {
+        let buffer = Buffer::default();
+        (0..SHARD_EVENTS_MAX + 3).for_each(|_| buffer.push(rows()));
+        assert_eq!((buffer.take().len(), buffer.dropped()), (SHARD_EVENTS_MAX, 3));
+        buffer.push(rows());
+        assert_eq!((buffer.take().len(), buffer.dropped()), (1, 3));
+    }
+}
