@@ -71,7 +71,7 @@ pub fn run(options: &Options) -> anyhow::Result<Value> {
         None => ask_all(options, &questions, None)?,
         Some(stream) => {
             for question in &mut questions {
-                question.count_rows_before(&mut connection)?;
+                question.ask_before(&mut connection)?;
             }
             let (outcomes, ingest) = stream.during(|| ask_all(options, &questions, Some(stream)))?;
             figures["ingest"] = ingest;
@@ -141,10 +141,11 @@ impl Question {
             && self.query.get("pagination").is_none()
     }
 
-    fn count_rows_before(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
+    /// Asks once before the stream: what is measured is a question that is repeated.
+    fn ask_before(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
+        let reply = question_asked(connection, &self.body(0))?;
         if self.counts_all_rows() {
-            let reply = question_asked(connection, &self.body(0))?.json()?;
-            self.rows_before = Some(rows_counted(&reply));
+            self.rows_before = Some(rows_counted(&reply.json()?));
         }
         Ok(())
     }
@@ -154,6 +155,9 @@ fn rows_counted(reply: &Value) -> u64 {
     let rows = reply["results"].as_array().map_or(&[][..], Vec::as_slice);
     rows.iter().filter_map(|row| row["metrics"][0].as_u64()).sum()
 }
+
+/// Asks that a figure names one by one.
+const SLOWEST_SHOWN: usize = 10;
 
 #[derive(Default)]
 struct Outcome {
@@ -187,6 +191,12 @@ impl Outcome {
             "checked": self.checked, "unasked": self.unasked, "rows": reply["results"].as_array().map_or(0, Vec::len),
             "bytes": self.last.len(), "source": reply["meta"]["source"], "server_ms": reply["meta"]["elapsed_ms"],
         });
+        // Which asks these were tells what else went on: a flush, a compaction, the first of all.
+        let mut slowest: Vec<(usize, Duration)> = self.latencies.iter().copied().enumerate().collect();
+        slowest.sort_by_key(|(_, latency)| std::cmp::Reverse(*latency));
+        let described = slowest.iter().take(SLOWEST_SHOWN);
+        let described = described.map(|(ask, latency)| json!({"ask": ask, "ms": latency.as_secs_f64() * 1e3}));
+        figure["slowest"] = described.collect();
         figure["latency"] = Percentiles::of(self.latencies)?.to_json();
         Ok(figure)
     }

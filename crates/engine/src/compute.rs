@@ -41,18 +41,18 @@ impl Drop for Turn {
 }
 
 impl Engine {
-    /// Computes an answer from the question's snapshot, or, where another question on the same rows is being computed, from a
-    /// later one together with others.
+    /// Computes an answer from the question's snapshot, or, where another question on the same rows is being computed and there is much to
+    /// read, from a later one together with others.
     pub(crate) async fn compute(&self, question: &Arc<Question>) -> EngineResult<Kept> {
         let lane = (question.view.id, question.subject.query.project.clone());
+        let gatherings = &self.answers.gatherings;
+        if gatherings.is_busy(&lane) && self.reads_little(question) && gatherings.enter_beside(&lane) {
+            return self.compute_alone(lane, Arc::clone(question)).await;
+        }
         let (done, outcome) = oneshot::channel();
         let job = Job { question: Arc::clone(question), done };
-        match self.answers.gatherings.enter(&lane, job) {
-            Entrance::Alone(job) => {
-                let _turn = Turn { engine: self.clone(), lane };
-                let mut kept = self.compute_many(vec![job.question]).await;
-                return kept.pop().unwrap_or(Err(EngineError::Panicked));
-            }
+        match gatherings.enter(&lane, job) {
+            Entrance::Alone(job) => return self.compute_alone(lane, job.question).await,
             Entrance::First => {
                 let (engine, gather) = (self.clone(), self.config.gather);
                 tokio::spawn(async move {
@@ -64,6 +64,19 @@ impl Engine {
             Entrance::Joined => {}
         }
         outcome.await.unwrap_or(Err(EngineError::Panicked))
+    }
+
+    /// Whether hardly anything is left to read for a question. One that cannot be planned fails where it is computed.
+    fn reads_little(&self, question: &Question) -> bool {
+        let cost = self.executor.estimate(&question.subject.query, &question.view);
+        cost.is_ok_and(|cost| cost < self.config.shared_reading_min)
+    }
+
+    /// Computes an answer from the question's snapshot; the lane counts it as running.
+    async fn compute_alone(&self, lane: Lane, question: Arc<Question>) -> EngineResult<Kept> {
+        let _turn = Turn { engine: self.clone(), lane };
+        let mut kept = self.compute_many(vec![question]).await;
+        kept.pop().unwrap_or(Err(EngineError::Panicked))
     }
 
     /// Starts those that waited together, in a task of their own.

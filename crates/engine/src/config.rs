@@ -34,6 +34,8 @@ pub struct EngineConfig {
     /// How long a question may wait for others on the same rows while one is being computed (10 ms): a page's questions arrive
     /// within that, and nobody notices it beside a computation that takes longer.
     pub gather: Duration,
+    /// A question with less to read than this does not wait (2 ms): sharing would save little, and the others may take much longer.
+    pub shared_reading_min: Duration,
     /// Bytes of pinned answers held in memory for cursors (24 MiB); older ones are spilled to disk.
     pub cursor_bytes_max: u64,
     /// Bytes of pinned answers spilled to disk (1 GiB); past it the oldest go before their time.
@@ -70,6 +72,7 @@ impl EngineConfig {
             answers_bytes_max: 12 << 20,
             tick: Duration::from_millis(100),
             gather: Duration::from_millis(10),
+            shared_reading_min: Duration::from_millis(2),
             cursor_bytes_max: 24 << 20,
             cursor_spill_bytes_max: 1 << 30,
             cursor_ttl: Duration::from_secs(90),

@@ -365,7 +365,19 @@ async fn a_damaged_question_log_keeps_nothing_from_opening() {
 
 #[tokio::test]
 async fn questions_that_come_while_one_is_computed_are_answered_together() {
-    let fixture = Fixture::new(|config| config.gather = Duration::from_secs(60));
+    check_questions_at_once(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn questions_with_little_to_read_are_answered_beside_one_that_is_computed() {
+    check_questions_at_once(Duration::MAX).await;
+}
+
+async fn check_questions_at_once(shared_reading_min: Duration) {
+    let fixture = Fixture::new(|config| {
+        config.gather = Duration::from_secs(60);
+        config.shared_reading_min = shared_reading_min;
+    });
     fixture.ingest_names(3_000).await;
     let ask = |limit: u32| {
         let engine = fixture.engine.clone();

@@ -91,9 +91,6 @@ impl<'a> Aggregation<'a> {
                 None => missing.push(place),
             }
         }
-        if let Some(cache) = cache {
-            cache.count(pieces.list.len() - missing.len(), missing.len());
-        }
         let shared = Shared::new(frame, pieces.list.clone(), cache.is_some());
         Aggregation {
             cache,
@@ -126,6 +123,11 @@ impl<'a> Aggregation<'a> {
         Ok(())
     }
 
+    /// What reading was said to cost, in nano-seconds of one core.
+    pub fn cost_ns(&self) -> u64 {
+        self.cost_ns
+    }
+
     /// A thread's share.
     pub fn worker(&self) -> Result<Worker, ExecuteError> {
         Worker::new(&self.shared, None, self.budget.reserve())
@@ -140,6 +142,9 @@ impl<'a> Aggregation<'a> {
             None => (0, None),
         };
         let base = at;
+        if let Some(cache) = self.cache {
+            cache.count(self.pieces.list.len() - self.missing.len(), self.missing.len());
+        }
         let pieces = self.pieces.list.len() as u64;
         let cache_use = match self.missing.len() {
             _ if pieces == 0 => CacheUse::None,

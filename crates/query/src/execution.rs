@@ -74,6 +74,20 @@ impl Execution<'_> {
         }
     }
 
+    /// What is left to read for a question, as time of one core.
+    pub fn estimate(&self, query: &Query) -> Result<Duration, ExecuteError> {
+        let asked = self.ask(query)?;
+        let cost = |frame: &Arc<Frame>| {
+            let cache = (!asked.is_exact).then_some(self.cache);
+            let mut aggregation = Aggregation::new(frame, self.view, &asked.budget, cache);
+            aggregation.read(&self.sources(frame, asked.is_exact), |_, _, _| ())?;
+            Ok(Duration::from_nanos(aggregation.cost_ns()))
+        };
+        let own: Result<Duration, ExecuteError> = cost(&asked.frame);
+        let compared = asked.compared.as_ref().map_or(Ok(Duration::ZERO), cost);
+        Ok(own? + compared?)
+    }
+
     fn run_one(&self, query: &Query) -> Result<Answer, ExecuteError> {
         let asked = self.ask(query)?;
         let mut answers = self.answer(std::slice::from_ref(&asked))?;

@@ -1,6 +1,7 @@
 //! The executor: owns the threads and the memory that all questions share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidewater_model::query::Query;
 use tidewater_store::{DatasetView, Lsn};
@@ -82,6 +83,11 @@ impl Executor {
     ) -> Result<Answer, ExecuteError> {
         let mut answers = self.execute_many(std::slice::from_ref(query), view, control);
         answers.pop().expect("one question has one answer")
+    }
+
+    /// About how long one core would read for a question, given what is known from earlier ones. Looks at what there is and reads nothing.
+    pub fn estimate(&self, query: &Query, view: &DatasetView) -> Result<Duration, ExecuteError> {
+        self.execution(view, &Control::default(), None).estimate(query)
     }
 
     /// Answers questions on one dataset from one snapshot, in their order: what they have in common is read and computed once. `control`

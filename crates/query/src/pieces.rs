@@ -40,7 +40,8 @@ pub(crate) struct UnitPiece {
     pub rows: u64,
     /// The key of its partial.
     pub key: Key,
-    /// Its place among the pieces of its band.
+    /// Its place among the pieces of its band: by day, and by age where late rows still come, so that what a flush adds stands last and
+    /// the prefix before it goes on to serve.
     place: (i32, u64),
     tombstone: Lsn,
 }
@@ -140,12 +141,11 @@ fn unit_piece(
         Unit::History(sidecar) => (if is_cut { CUT } else { OLD }, (sidecar.meta().day, sidecar.meta().id.0)),
         Unit::Segment(segment) => {
             let meta = segment.meta();
-            let band = match (is_cut, meta.day >= recent_from) {
-                (true, _) => CUT,
-                (false, true) => RECENT,
-                (false, false) => OLD,
-            };
-            (band, (meta.day, meta.id.0))
+            match (is_cut, meta.day >= recent_from) {
+                (true, _) => (CUT, (meta.day, meta.id.0)),
+                (false, true) => (RECENT, (0, meta.id.0)),
+                (false, false) => (OLD, (meta.day, meta.id.0)),
+            }
         }
     };
     UnitPiece {

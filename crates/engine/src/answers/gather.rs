@@ -1,5 +1,5 @@
 //! Questions on the same rows that come while one is being computed wait a moment and go together, because what they read and
-//! group alike is then read and grouped once. On an idle server nobody waits.
+//! group alike is then read and grouped once. On an idle server nobody waits, and nobody does who has next to nothing to read.
 //!
 //! Not here: what they have in common (`query`), and callers with the same question (`flights`).
 
@@ -39,6 +39,19 @@ impl<L: Hash + Eq + Clone, J> Gatherings<L, J> {
         };
         busy.waiting.push(job);
         if busy.waiting.len() == 1 { Entrance::First } else { Entrance::Joined }
+    }
+
+    /// Begins a computation beside one that is running, and ends with [`Gatherings::leave`] like it. Tells whether there is one; if not,
+    /// nothing has begun.
+    pub fn enter_beside(&self, lane: &L) -> bool {
+        let mut lanes = self.lock();
+        let busy = lanes.get_mut(lane);
+        busy.map(|busy| busy.running += 1).is_some()
+    }
+
+    /// Whether a computation is running.
+    pub fn is_busy(&self, lane: &L) -> bool {
+        self.lock().contains_key(lane)
     }
 
     /// Ends a computation. Those that waited go on together as one, unless there are none.
@@ -94,6 +107,18 @@ mod tests {
         assert_eq!(gatherings.leave(&"a"), [5]);
         assert_eq!(gatherings.leave(&"a"), [0; 0]);
         assert_eq!(gatherings.enter(&"a", 6), Entrance::Alone(6));
+    }
+
+    #[test]
+    fn who_goes_beside_one_leaves_those_who_wait_to_the_first_that_ends() {
+        let gatherings: Gatherings<&str, u32> = Gatherings::default();
+        assert!(!gatherings.is_busy(&"a") && !gatherings.enter_beside(&"a"));
+        assert_eq!(gatherings.enter(&"a", 1), Entrance::Alone(1));
+        assert_eq!(gatherings.enter(&"a", 2), Entrance::First);
+        assert!(gatherings.is_busy(&"a") && gatherings.enter_beside(&"a"));
+        assert_eq!(gatherings.leave(&"a"), [2]);
+        assert_eq!((gatherings.leave(&"a"), gatherings.leave(&"a")), (vec![], vec![]));
+        assert!(!gatherings.is_busy(&"a"));
     }
 
     #[test]
