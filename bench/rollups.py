@@ -192,7 +192,7 @@ def load(bench, days=DAYS):
         running.request("POST", f"/api/v1/ingest/{WARM_UP_DATASET}", {"ts": "2026-10-30T00:00:00Z", "a": "a"})
         # The benchmark's files hold the rows of 30 days only; other sizes are the same rows a day.
         source = ["--files", bench.traces(rows)] if days == DAYS else ["--rows", rows, "--days", days]
-        figures = bench.client("ingest", *bench.target(running), *source)
+        figures = bench.client("ingest", *bench.target(running), *source, "--at-rest")
         figures["peak_rss_bytes"] = running.peak_rss_bytes()
         figures["disk"] = running.disk()
     bench.record(f"load_{name}", figures)

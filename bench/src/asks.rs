@@ -195,7 +195,8 @@ impl Outcome {
         let mut slowest: Vec<(usize, Duration)> = self.latencies.iter().copied().enumerate().collect();
         slowest.sort_by_key(|(_, latency)| std::cmp::Reverse(*latency));
         let described = slowest.iter().take(SLOWEST_SHOWN);
-        let described = described.map(|(ask, latency)| json!({"ask": ask, "ms": latency.as_secs_f64() * 1e3}));
+        let described =
+            described.map(|(ask, latency)| json!({"ask": ask, "ms": latency.as_secs_f64() * 1e3}));
         figure["slowest"] = described.collect();
         figure["latency"] = Percentiles::of(self.latencies)?.to_json();
         Ok(figure)

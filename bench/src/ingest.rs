@@ -38,6 +38,9 @@ pub struct Options {
     /// Stop after the last acknowledgement; do not wait for segments.
     #[arg(long)]
     no_wait: bool,
+    /// Wait until days have come to rest as well, which no rate counts.
+    #[arg(long)]
+    at_rest: bool,
 }
 
 /// What the server said about the rows of one connection, or of all.
@@ -125,6 +128,10 @@ pub fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
         figures["sealed_s"] = json!(sealed_s);
         figures["sealed_rows_per_s"] = json!(rate(sealed_s));
         figures["settled_s"] = json!(started.elapsed().as_secs_f64());
+        if options.at_rest {
+            settle::wait(&options.target, Stage::AtRest)?;
+            figures["at_rest_s"] = json!(started.elapsed().as_secs_f64());
+        }
     }
     Ok(figures)
 }

@@ -39,7 +39,7 @@ pub struct StoreSection {
     /// `TIDEWATER_STORE__MAINTENANCE_INTERVAL_MS`.
     pub maintenance_interval_ms: u64,
     /// Milli-seconds without new rows after which a day's segments become one, up to ten times as long where few of its rows are new.
-    /// Default 60,000. `TIDEWATER_STORE__SETTLE_AFTER_MS`.
+    /// Default 120,000. `TIDEWATER_STORE__SETTLE_AFTER_MS`.
     pub settle_after_ms: u64,
 }
 

@@ -22,7 +22,7 @@ pub struct CompactionLimits {
     /// 128 MiB, about four million rows: what is left to gain then is less than another rewrite costs, and the groups of its roll-ups
     /// fit into memory while they are merged.
     pub settled_bytes: u64,
-    /// Milli-seconds without a new segment after which a day is at rest and becomes one segment. Default 60,000: twice the quiet
+    /// Milli-seconds without a new segment after which a day is at rest and becomes one segment. Default 120,000: four times the quiet
     /// period after which rows in memory are flushed, so that a source that sends every half minute is not taken to have stopped.
     pub settle_after_ms: u64,
     /// Segments up to this size share the lowest tier, in bytes.
@@ -39,7 +39,7 @@ impl Default for CompactionLimits {
             tier_segments_max: 3,
             inputs_max: 8,
             settled_bytes: 128 << 20,
-            settle_after_ms: 60_000,
+            settle_after_ms: 120_000,
             small_bytes: 1 << 20,
             history_files_max: 8,
             urgent_segments: 16,

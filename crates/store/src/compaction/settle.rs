@@ -11,7 +11,7 @@ use tidewater_model::schema::DatasetId;
 use super::plan::{CompactionJob, CompactionLimits, CompactionReason};
 use crate::segment::{SegmentId, SegmentMeta};
 
-/// The wait grows with the bytes that are written for each byte that is new, up to so many times: ten minutes with the default wait.
+/// The wait grows with the bytes that are written for each byte that is new, up to so many times: twenty minutes with the default wait.
 const WAIT_TIMES_MAX: u64 = 10;
 
 /// What is known of a day beside its segments.

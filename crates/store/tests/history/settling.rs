@@ -79,7 +79,7 @@ fn a_few_late_rows_wait_for_more() {
     clock.advance_us(MINUTE_US);
     world.store.settle().unwrap();
     assert_eq!(segments(&world), (2, 1), "a minute is too short for one row");
-    clock.advance_us(10 * MINUTE_US);
+    clock.advance_us(20 * MINUTE_US);
     world.store.settle().unwrap();
     assert_eq!(segments(&world), (1, 0));
     check(&world, "with a late row");
