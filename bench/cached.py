@@ -33,12 +33,12 @@ def cached_http(bench):
     figures = {"ours": [], "bare": []}
     with rollups.server(bench, "rollups") as running:
         figures["x_cache"] = prepare(bench, running)
-        with bare_handler(bench) as url:
+        with bare_handler(bench, "cached-answer.json", "/api/v1/query") as url:
             for _ in range(3):
                 figures["ours"].append(wrk(bench, running.url))
                 figures["bare"].append(wrk(bench, url))
         figures["peak_rss_bytes"] = running.peak_rss_bytes()
-    rate = lambda name: statistics.median(run["requests"] / run["seconds"] for run in figures[name])
+    rate = lambda name: statistics.median(per_s(run) for run in figures[name])
     figures |= {"ours_per_s": rate("ours"), "bare_per_s": rate("bare"), "share": rate("ours") / rate("bare")}
     figures["errors"] = sum(run["errors"] for run in figures["ours"] + figures["bare"])
     bench.record("cached_http", figures)
@@ -57,11 +57,16 @@ def prepare(bench, running):
     return running.last_headers.get("X-Cache")
 
 
+def per_s(run):
+    return run["requests"] / run["seconds"]
+
+
 @contextlib.contextmanager
-def bare_handler(bench):
+def bare_handler(bench, body, path):
+    """The address of a handler that answers every request to the path with the file's bytes."""
     address = ("127.0.0.1", free_port())
     url = f"http://{address[0]}:{address[1]}"
-    arguments = ["bare", "--listen", f"{address[0]}:{address[1]}", "--body", bench.path("cached-answer.json")]
+    arguments = ["bare", "--listen", f"{address[0]}:{address[1]}", "--body", bench.path(body), "--path", path]
     process = subprocess.Popen([bench.binary("tidewater-bench"), *arguments])
     try:
         deadline = time.monotonic() + BARE_STARTS_WITHIN_S
@@ -93,6 +98,17 @@ def dashboards(bench):
     """Twenty questions, sixteen people, rows coming in: the share of answers that came from the cache."""
     rollups.load(bench)
     folder = bench.path("questions-dashboards")
+    write_dashboard_questions(folder)
+    with rollups.server_on_copy(bench) as running:
+        load = ["--questions", folder, "--clients", 16, "--seconds", bench.live_seconds]
+        ingest = ["--ingest-rate", bench.live_rate // 10, "--row-times", "now"]
+        figures = bench.client("dashboards", *bench.target(running), *load, *ingest)
+        figures["peak_rss_bytes"] = running.peak_rss_bytes()
+    bench.record("dashboards", figures)
+
+
+def write_dashboard_questions(folder):
+    """The five questions over their own ranges and over words."""
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     for place, range_of in enumerate([None, *WORDS]):
@@ -103,12 +119,6 @@ def dashboards(bench):
                 body["date_range"] = range_of
             with open(os.path.join(folder, f"{place}-{name}.json"), "w") as file:
                 json.dump(body, file)
-    with rollups.server_on_copy(bench) as running:
-        load = ["--questions", folder, "--clients", 16, "--seconds", bench.live_seconds]
-        ingest = ["--ingest-rate", bench.live_rate // 10, "--row-times", "now"]
-        figures = bench.client("dashboards", *bench.target(running), *load, *ingest)
-        figures["peak_rss_bytes"] = running.peak_rss_bytes()
-    bench.record("dashboards", figures)
 
 
 def cache_micro(bench):

@@ -95,6 +95,13 @@ class Server:
                     return int(line.split()[1]) * 1024
         raise RuntimeError("the kernel reports no VmHWM")
 
+    def cpu_seconds(self):
+        """Processor time of the process so far, user and system."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            # The name in parentheses may hold spaces; the 12th and 13th fields after it are utime and stime.
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def disk(self):
         """Files and bytes of the data folder, as allocated on disk."""
         paths = [os.path.join(root, name) for root, _, names in os.walk(self.data) for name in names]

@@ -12,6 +12,7 @@ use serde_json::json;
 pub struct Percentiles {
     p50_ms: f64,
     p90_ms: f64,
+    p95_ms: f64,
     p99_ms: f64,
     p999_ms: f64,
     max_ms: f64,
@@ -29,6 +30,7 @@ impl Percentiles {
         Ok(Percentiles {
             p50_ms: at(0.5),
             p90_ms: at(0.9),
+            p95_ms: at(0.95),
             p99_ms: at(0.99),
             p999_ms: at(0.999),
             max_ms: at(1.0),
@@ -37,7 +39,7 @@ impl Percentiles {
 
     pub fn to_json(&self) -> serde_json::Value {
         json!({
-            "p50_ms": self.p50_ms, "p90_ms": self.p90_ms, "p99_ms": self.p99_ms,
+            "p50_ms": self.p50_ms, "p90_ms": self.p90_ms, "p95_ms": self.p95_ms, "p99_ms": self.p99_ms,
             "p999_ms": self.p999_ms, "max_ms": self.max_ms,
         })
     }

@@ -65,7 +65,7 @@ enum Command {
     Freshness(freshness::Options),
     /// Asks like many people who look at dashboards: concurrent, popular questions more often.
     Dashboards(dashboards::Options),
-    /// Answers every POST with the bytes of a file: what HTTP alone costs.
+    /// Answers every request to one path with the bytes of a file: what HTTP alone costs.
     Bare(bare::Options),
     /// Measures gets and sets a second of the answer cache by itself.
     CacheMicro(cache_micro::Options),

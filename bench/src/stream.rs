@@ -30,6 +30,12 @@ pub struct Options {
     /// Of a hundred rows, how many carry a time of the day before instead of now.
     #[arg(long, default_value_t = 5)]
     late_percent: u64,
+    /// Instead of half in large and half in small requests: rows of every request.
+    #[arg(long)]
+    rows_per_request: Option<u64>,
+    /// With `--rows-per-request`: connections that share the requests.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    senders: u64,
     /// Where the times of the stream begin: at the end of the generated rows, or at the clock's now.
     #[arg(long, value_enum, default_value_t = Start::End)]
     row_times: Start,
@@ -82,8 +88,13 @@ impl Stream {
             return Ok(None);
         }
         ensure!(options.late_percent <= 100, "--late-percent is a share of a hundred");
-        let lane_rate = options.ingest_rate as f64 / LANES.len() as f64;
-        let lanes = LANES.iter().enumerate().map(|(index, &(rows_per_request, connections))| Lane {
+        ensure!(options.rows_per_request != Some(0), "--rows-per-request must be at least 1");
+        let sizes = match options.rows_per_request {
+            Some(rows_per_request) => vec![(rows_per_request, options.senders)],
+            None => LANES.to_vec(),
+        };
+        let lane_rate = options.ingest_rate as f64 / sizes.len() as f64;
+        let lanes = sizes.iter().enumerate().map(|(index, &(rows_per_request, connections))| Lane {
             rows_per_request,
             interval: Duration::from_secs_f64(rows_per_request as f64 / lane_rate),
             seed: options.ingest_seed.wrapping_mul(LANES.len() as u64) + index as u64,
