@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use tidewater_engine::Engine;
 
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::limits::Limits;
 use crate::metrics::HttpMetrics;
 use crate::observe::Observer;
@@ -18,6 +19,8 @@ pub struct App {
     pub engine: Engine,
     /// The configuration it was started with.
     pub config: Config,
+    /// Who is connected.
+    pub connections: Arc<Connections>,
     /// Replies to questions in their written form.
     pub replies: Replies,
     /// How much callers, projects and addresses may ask.

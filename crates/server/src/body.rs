@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
@@ -16,14 +16,12 @@ use tidewater_decode::{DecodeError, Encoding, decompress};
 use tidewater_engine::{EngineError, Permit};
 
 use crate::app::AppState;
+use crate::config::ServerConfig;
 use crate::problem::Problem;
 
 /// Bytes of a JSON body that is not rows (questions, definitions, keys), decompressed. The largest sensible one is a question
 /// with thousands of filter values.
 const JSON_BODY_BYTES_MAX: usize = 2 << 20;
-/// Bytes of a body that is too long which are read and thrown away, so that a client that sends before it listens still gets to
-/// read why; past it the connection is closed.
-const DISCARD_BYTES_MAX: u64 = 64 << 20;
 /// First reservation for a body whose length is not declared, in bytes.
 const CHUNK_BYTES: u64 = 64 << 10;
 
@@ -48,9 +46,8 @@ impl FromRequest<AppState> for TextBody {
         }
         let encoding = content_encoding(request.headers())?;
         let limit = JSON_BODY_BYTES_MAX;
-        let idle = Duration::from_millis(app.config.server.body_idle_ms);
         let mut permit = app.engine.admit(0)?;
-        let body = read(request.into_body(), limit as u64, idle, &mut permit).await?;
+        let body = read(request.into_body(), limit as u64, Pace::of(&app.config.server), &mut permit).await?;
         let body = decompress(encoding, &body, limit).map_err(|error| decode_problem(&error))?;
         Ok(TextBody(body))
     }
@@ -106,8 +103,36 @@ pub fn content_encoding(headers: &HeaderMap) -> Result<Encoding, Problem> {
     })
 }
 
+/// How slowly a body may come.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Longest pause.
+    idle: Duration,
+    /// Bytes per second on average, after a first `idle`; 0: any.
+    bytes_per_s_min: u64,
+}
+
+impl Pace {
+    /// That of the configuration.
+    pub fn of(config: &ServerConfig) -> Self {
+        Pace {
+            idle: Duration::from_millis(config.body_idle_ms),
+            bytes_per_s_min: config.body_bytes_per_s_min,
+        }
+    }
+
+    /// How long to wait for the next bytes when so many have come in so much time.
+    fn wait(&self, received: u64, elapsed: Duration) -> Duration {
+        if self.bytes_per_s_min == 0 {
+            return self.idle;
+        }
+        let earned = Duration::from_millis(received.saturating_mul(1_000) / self.bytes_per_s_min);
+        (self.idle + earned).saturating_sub(elapsed).min(self.idle)
+    }
+}
+
 /// Reads a body of at most `limit` bytes; every byte is covered by the permit before it is kept.
-pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permit) -> Result<Bytes, Problem> {
+pub async fn read(mut body: Body, limit: u64, pace: Pace, permit: &mut Permit) -> Result<Bytes, Problem> {
     let full = |_| {
         Problem::from(EngineError::Overloaded {
             what: "too many bytes of requests are in memory",
@@ -116,17 +141,18 @@ pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permi
     };
     let declared = body.size_hint().exact();
     if declared.is_some_and(|bytes| bytes > limit) {
-        discard(body, idle).await;
         return Err(too_large(limit));
     }
     permit.cover(declared.unwrap_or(CHUNK_BYTES)).map_err(full)?;
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
+    let started = Instant::now();
     loop {
-        let frame = tokio::time::timeout(idle, poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
+        let wait = pace.wait((first.len() + rest.len()) as u64, started.elapsed());
+        let frame = tokio::time::timeout(wait, poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
             .await
             .map_err(|_| {
-                let detail = "the body stopped arriving; send it again";
+                let detail = "the body stopped arriving, or came too slowly; send it again";
                 Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
             })?;
         let data = match frame {
@@ -141,7 +167,6 @@ pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permi
         };
         let so_far = (first.len() + rest.len() + data.len()) as u64;
         if so_far > limit {
-            discard(body, idle).await;
             return Err(too_large(limit));
         }
         permit.cover(so_far).map_err(full)?;
@@ -157,20 +182,6 @@ pub async fn read(mut body: Body, limit: u64, idle: Duration, permit: &mut Permi
         }
     }
     Ok(if rest.is_empty() { first } else { Bytes::from(rest) })
-}
-
-/// Reads what is left of a body and keeps nothing of it.
-pub async fn discard(mut body: Body, idle: Duration) {
-    let mut left = DISCARD_BYTES_MAX;
-    loop {
-        let frame = tokio::time::timeout(idle, poll_fn(|context| Pin::new(&mut body).poll_frame(context)));
-        let Ok(Some(Ok(frame))) = frame.await else { return };
-        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-        left = left.saturating_sub(bytes);
-        if left == 0 {
-            return;
-        }
-    }
 }
 
 fn too_large(limit: u64) -> Problem {
@@ -243,6 +254,22 @@ fn hex_pair(pair: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_has_to_keep_its_pace() {
+        let (ms, pace) =
+            (Duration::from_millis, Pace { idle: Duration::from_millis(1_000), bytes_per_s_min: 100 });
+        for (received, elapsed, expected) in [
+            (0, ms(0), ms(1_000)),
+            // A fast sender may pause for the whole time, a slow one for what it is ahead.
+            (1_000, ms(5_000), ms(1_000)),
+            (100, ms(1_500), ms(500)),
+            (100, ms(3_000), ms(0)),
+        ] {
+            assert_eq!(pace.wait(received, elapsed), expected, "{received} in {elapsed:?}");
+        }
+        assert_eq!(Pace { bytes_per_s_min: 0, ..pace }.wait(1, ms(900_000)), ms(1_000));
+    }
 
     #[test]
     fn url_parameters_are_unescaped() {

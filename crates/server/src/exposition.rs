@@ -15,6 +15,7 @@ pub fn collect(app: &App) -> Families {
     let mut out = Families::default();
     let stats = app.engine.store().stats();
     app.http.collect(&mut out);
+    app.connections.collect(&mut out);
     work::queries(app, &mut out);
     work::ingest(app, &stats, &mut out);
     caches(app, &mut out);

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod cli;
 mod config;
+mod connections;
 mod exposition;
 mod limits;
 mod logging;

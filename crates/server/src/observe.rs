@@ -76,18 +76,21 @@ impl RequestId {
 
     /// The client's own id where it is short and plain, else a new one; the client's trace, or a new one.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let given = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
         let id = match given {
             Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
-            _ => {
-                let count = NEXT.fetch_add(1, Ordering::Relaxed);
-                format!("{:08x}-{count:08x}", process_id())
-            }
+            _ => next_request_id(),
         };
         let trace = TraceContext::of(headers);
         RequestId(Arc::new(Named { id, trace, caller: OnceLock::new(), project: OnceLock::new() }))
     }
+}
+
+/// A new id, for a request without one.
+pub fn next_request_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:08x}-{count:08x}", process_id())
 }
 
 /// Distinguishes ids of this process from those before a restart.

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use crate::app::{App, AppState};
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::limits::{Limits, guard};
 use crate::metrics::HttpMetrics;
 use crate::observe::{Observer, observe, panicked};
@@ -26,7 +27,11 @@ use crate::routes::{
 use crate::work::Work;
 
 /// Every route, and the state they share.
-pub fn router(engine: Engine, config: Config) -> Result<(Router, AppState), serde_json::Error> {
+pub fn router(
+    engine: Engine,
+    config: Config,
+    connections: Arc<Connections>,
+) -> Result<(Router, AppState), serde_json::Error> {
     // One event a request is the hot path; its replies are too small to be worth compressing.
     let small = OpenApiRouter::with_openapi(openapi::document())
         .routes(routes!(ingest::ingest)) //                  POST   /api/v1/ingest/{dataset}
@@ -67,6 +72,7 @@ pub fn router(engine: Engine, config: Config) -> Result<(Router, AppState), serd
     let app: AppState = Arc::new(App {
         observer: Observer::new(&config, engine.now()),
         engine,
+        connections,
         replies: Replies::new(config.cache.answers_bytes_max / 2),
         limits: Limits::new(&config.limits, config.server.trusted_proxies.clone()),
         work: Work::new(Duration::from_millis(config.log.slow_query_ms)),

@@ -15,14 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::serve::ListenerExt;
 use tidewater_engine::{Engine, EngineConfig, NewKey, Scope};
 use tidewater_query::{Executor, ExecutorConfig};
 use tidewater_store::{Clock, Store, SystemClock};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::connections::{self, Connections};
 use crate::{logging, router};
 
 /// What a started server tells whoever started it.
@@ -124,22 +123,10 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
         .await
         .context("opening the data folder panicked")??;
     let admin_key = first_key(&engine, &config)?;
-    let (router, app) =
-        router::router(engine.clone(), config).context("the OpenAPI document does not print")?;
-    // Small replies go out at once instead of waiting for the client's acknowledgement of the one before.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let (stop, mut stopped) = watch::channel(false);
-    let graceful = async move {
-        // An error means that the sender is gone, which is a stop too.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    let server = tokio::spawn(
-        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(graceful)
-            .into_future(),
-    );
+    let open = Connections::new(connections::Limits::of(&config.server));
+    let (router, app) = router::router(engine.clone(), config, Arc::clone(&open))
+        .context("the OpenAPI document does not print")?;
+    let server = connections::listen(listener, router, open);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     started(&Started { address, admin_key });
     let questions = tokio::spawn({
@@ -157,17 +144,14 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     // Dropped, warming cancels the question it computes.
     questions.abort();
     observing.abort();
-    let _ = stop.send(true);
     tokio::spawn(async {
         if wait_for_signal().await.is_ok() {
             tracing::warn!("second signal: exiting at once");
             std::process::exit(1);
         }
     });
-    let abort = server.abort_handle();
-    if tokio::time::timeout(drain, server).await.is_err() {
+    if !server.stop(drain).await {
         tracing::warn!(drain_ms = drain.as_millis() as u64, "requests still run: cancelling them");
-        abort.abort();
     }
     tracing::info!("stopping: flushing");
     tokio::task::spawn_blocking(move || engine.close())

@@ -16,6 +16,27 @@ pub struct ServerConfig {
     /// Longest pause in a request body, in milli-seconds, before the request is given up. Default 30,000: slow senders must not
     /// hold memory for ever. `TIDEWATER_SERVER__BODY_IDLE_MS`.
     pub body_idle_ms: u64,
+    /// Slowest arrival of a request body on average, in bytes per second, after a first `body_idle_ms`. Default 1,024: a client that
+    /// sends a byte now and then is given up too. 0: none. `TIDEWATER_SERVER__BODY_BYTES_PER_S_MIN`.
+    pub body_bytes_per_s_min: u64,
+    /// Open connections, after which an idle one is closed for a new one, or the new one gets 503. Default 16,384: about 12 KiB of
+    /// memory each while idle. `TIDEWATER_SERVER__CONNECTIONS_MAX`.
+    pub connections_max: usize,
+    /// Longest time for the head of a request to get complete, in milli-seconds. Default 10,000.
+    /// `TIDEWATER_SERVER__HEAD_MS`.
+    pub head_ms: u64,
+    /// Largest request line with headers, in bytes. Default 64 KiB, at least 8 KiB. `TIDEWATER_SERVER__HEAD_BYTES_MAX`.
+    pub head_bytes_max: usize,
+    /// Headers of a request. Default 100. `TIDEWATER_SERVER__HEADERS_MAX`.
+    pub headers_max: usize,
+    /// How long a connection may be without a request, in milli-seconds. Default 75,000: longer than most clients keep one.
+    /// `TIDEWATER_SERVER__IDLE_MS`.
+    pub idle_ms: u64,
+    /// How long a client may leave the bytes of an answer unread, in milli-seconds. Default 30,000.
+    /// `TIDEWATER_SERVER__WRITE_STALL_MS`.
+    pub write_stall_ms: u64,
+    /// Requests at once on one HTTP/2 connection. Default 128. `TIDEWATER_SERVER__H2_STREAMS_MAX`.
+    pub h2_streams_max: u32,
     /// How long running requests may go on after SIGTERM, in milli-seconds. Default 10,000.
     /// `TIDEWATER_SERVER__DRAIN_MS`.
     pub drain_ms: u64,
@@ -35,6 +56,14 @@ impl Default for ServerConfig {
             listen: "127.0.0.1:8321".to_owned(),
             body_bytes_max: 16 << 20,
             body_idle_ms: 30_000,
+            body_bytes_per_s_min: 1_024,
+            connections_max: 16_384,
+            head_ms: 10_000,
+            head_bytes_max: 64 << 10,
+            headers_max: 100,
+            idle_ms: 75_000,
+            write_stall_ms: 30_000,
+            h2_streams_max: 128,
             drain_ms: 10_000,
             metrics_public: true,
             threads: 0,

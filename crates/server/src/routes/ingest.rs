@@ -17,7 +17,7 @@ use tidewater_model::names::ProjectName;
 
 use crate::app::AppState;
 use crate::auth::{self, Caller, May};
-use crate::body::{content_encoding, discard, media_type, read, url_parameters};
+use crate::body::{Pace, content_encoding, media_type, read, url_parameters};
 use crate::observe::{Event, RequestId, RowCounts, RowsEvent};
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -79,15 +79,10 @@ async fn store(
     let token = idempotency_key(request.headers())?;
     let unknown = unknown_columns(request.uri().query())?;
     let server = &app.config.server;
-    let idle = std::time::Duration::from_millis(server.body_idle_ms);
-    if let Err(problem) = within_limits(app, caller, &project) {
-        // Senders read the reply after they have sent.
-        discard(request.into_body(), idle).await;
-        return Err(problem);
-    }
+    within_limits(app, caller, &project)?;
     let mut permit = app.engine.admit(0)?;
     let began = Instant::now();
-    let body = read(request.into_body(), server.body_bytes_max, idle, &mut permit).await?;
+    let body = read(request.into_body(), server.body_bytes_max, Pace::of(server), &mut permit).await?;
     app.work.reading.add_duration(began.elapsed());
     let bytes = body.len() as u64;
     let stored_for = project.clone();
