@@ -13,6 +13,7 @@ mod observe;
 mod query;
 mod server;
 mod store;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub use observe::ObserveConfig;
 pub use query::QueryConfig;
 pub use server::ServerConfig;
 pub use store::StoreSection;
+pub use tls::{TlsConfig, TlsVersion};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub use store::StoreSection;
 pub struct Config {
     /// HTTP.
     pub server: ServerConfig,
+    /// Encryption of connections.
+    pub tls: TlsConfig,
     /// The embedded store.
     pub store: StoreSection,
     /// Questions.

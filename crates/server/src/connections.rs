@@ -10,6 +10,7 @@ mod files;
 mod link;
 mod requests;
 mod talk;
+mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::config::ServerConfig;
 
 pub use accept::listen;
 use link::{Ending, Fault, Link, Patience};
+pub use tls::Tls;
 
 /// How often connections are looked at, and so how exact their time limits are.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
@@ -77,12 +79,16 @@ pub enum Refusal {
     Malformed,
     /// Request line and headers are over their limit.
     HeadTooLarge,
+    /// The handshake failed, or took too long.
+    Tls,
 }
 
 /// All connections.
 #[derive(Debug)]
 pub struct Connections {
     limits: Limits,
+    /// None: connections are not encrypted.
+    tls: Option<Arc<Tls>>,
     started: Instant,
     /// Milli-seconds since the start, as of the last sweep. Begins with 1, because 0 stands for never.
     clock_ms: AtomicU64,
@@ -91,7 +97,7 @@ pub struct Connections {
     served: AtomicUsize,
     none_served: Notify,
     accepted: AtomicU64,
-    refused: [AtomicU64; 3],
+    refused: [AtomicU64; 4],
     ended: [AtomicU64; 4],
 }
 
@@ -107,9 +113,10 @@ struct Open {
 
 impl Connections {
     /// None yet.
-    pub fn new(limits: Limits) -> Arc<Self> {
+    pub fn new(limits: Limits, tls: Option<Arc<Tls>>) -> Arc<Self> {
         Arc::new(Connections {
             limits,
+            tls,
             started: Instant::now(),
             clock_ms: AtomicU64::new(1),
             open: Mutex::default(),

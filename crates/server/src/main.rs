@@ -49,7 +49,7 @@ enum Verb {
         TIDEWATER_ADMIN_KEY=secret tidewater serve\n  tidewater serve --config prod.toml --print-config")]
     Serve(ServeArguments),
     #[command(flatten)]
-    Other(cli::Command),
+    Other(Box<cli::Command>),
 }
 
 /// Arguments of `serve`. Everything else is set in `tidewater.toml` or by `TIDEWATER_SECTION__FIELD`.
@@ -86,7 +86,8 @@ impl ServeArguments {
             return Ok(());
         }
         serve::run(config, |started| {
-            println!("tidewater listens on http://{}", started.address);
+            let scheme = if started.is_encrypted { "https" } else { "http" };
+            println!("tidewater listens on {scheme}://{}", started.address);
             if let Some(key) = &started.admin_key {
                 println!("admin key, shown only now: {key}");
             }

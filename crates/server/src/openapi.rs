@@ -17,7 +17,8 @@ use crate::app::AppState;
 use crate::problem::PROBLEM_JSON;
 
 /// Paths that need no credential.
-const OPEN_PATHS: [&str; 5] = ["/", "/health/live", "/health/ready", "/metrics", "/api/v1/openapi.json"];
+const OPEN_PATHS: [&str; 6] =
+    ["/", "/docs", "/health/live", "/health/ready", "/metrics", "/api/v1/openapi.json"];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(

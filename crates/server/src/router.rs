@@ -66,6 +66,7 @@ pub fn router(
         .routes(routes!(health::metrics)) //                 GET    /metrics
         .routes(routes!(openapi::serve)) //                  GET    /api/v1/openapi.json
         .routes(routes!(page::page)) //                      GET    /
+        .routes(routes!(page::docs)) //                      GET    /docs
         .layer(CompressionLayer::new());
     let (router, document) = small.merge(large).split_for_parts();
     let document = openapi::complete(document);

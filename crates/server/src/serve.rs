@@ -21,7 +21,7 @@ use tidewater_store::{Clock, Store, SystemClock};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::connections::{self, Connections};
+use crate::connections::{self, Connections, Tls};
 use crate::{logging, router};
 
 /// What a started server tells whoever started it.
@@ -29,6 +29,8 @@ use crate::{logging, router};
 pub struct Started {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub is_encrypted: bool,
     /// The admin key, where this start made a random one.
     pub admin_key: Option<String>,
 }
@@ -117,18 +119,20 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     let drain = Duration::from_millis(config.server.drain_ms);
     // The port is taken first: a start that cannot listen should not touch the data.
     let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let tls = Tls::open(&config.tls).context("TLS cannot be used as configured")?;
+    let is_encrypted = tls.is_some();
     let address = listener.local_addr().context("the listener has no address")?;
     let opening = config.clone();
     let engine = tokio::task::spawn_blocking(move || open(&opening))
         .await
         .context("opening the data folder panicked")??;
     let admin_key = first_key(&engine, &config)?;
-    let open = Connections::new(connections::Limits::of(&config.server));
+    let open = Connections::new(connections::Limits::of(&config.server), tls);
     let (router, app) = router::router(engine.clone(), config, Arc::clone(&open))
         .context("the OpenAPI document does not print")?;
     let server = connections::listen(listener, router, open);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    started(&Started { address, admin_key });
+    started(&Started { address, is_encrypted, admin_key });
     let questions = tokio::spawn({
         let engine = engine.clone();
         async move {

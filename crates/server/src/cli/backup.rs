@@ -79,7 +79,7 @@ pub fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
         (Some(data), Some(to)) => {
             copy_folder(data, to, "is in use; to back up a running server leave out --data")
         }
-        (_, to) => backup_of_server(&Client::new(&arguments.remote), to.as_deref()),
+        (_, to) => backup_of_server(&Client::new(&arguments.remote)?, to.as_deref()),
     }
 }
 

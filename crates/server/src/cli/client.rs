@@ -2,10 +2,12 @@
 //!
 //! Not here: what is asked; each verb builds its own requests.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// Longest wait for a whole reply; a server's own query deadline is shorter.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -27,6 +29,10 @@ pub struct Remote {
     /// An API key with the scope the verb needs.
     #[arg(long, env = "TIDEWATER_KEY", hide_env_values = true)]
     pub key: Option<String>,
+    /// File with the certificate of an authority in PEM: an https server is trusted if this authority signed its certificate, and no
+    /// other one is. Default: the authorities that browsers trust.
+    #[arg(long, env = "TIDEWATER_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// The project, for keys that are not bound to one.
     #[arg(long)]
     pub project: Option<String>,
@@ -71,12 +77,14 @@ pub struct Client {
 
 impl Client {
     /// Opens no connection yet.
-    pub fn new(remote: &Remote) -> Self {
+    pub fn new(remote: &Remote) -> anyhow::Result<Self> {
+        let roots = remote.ca.as_deref().map_or(Ok(RootCerts::WebPki), authorities)?;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(REPLY_TIMEOUT))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build();
-        Client { agent: config.into(), remote: remote.clone() }
+        Ok(Client { agent: config.into(), remote: remote.clone() })
     }
 
     /// GET; a problem becomes an error.
@@ -173,6 +181,22 @@ impl Client {
         let code = word("code").unwrap_or_else(|| "unknown".to_owned());
         Refused { status: *status, code, detail, retry_after_s: *retry_after_s }
     }
+}
+
+/// The certificates in a file.
+fn authorities(path: &Path) -> anyhow::Result<RootCerts> {
+    let pem = std::fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))?;
+    let items = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    });
+    let found: Vec<_> =
+        items.collect::<Result<_, _>>().with_context(|| format!("'{}' is not PEM", path.display()))?;
+    if found.is_empty() {
+        bail!("'{}' holds no certificate in PEM", path.display());
+    }
+    Ok(RootCerts::new_with_certs(&found))
 }
 
 /// The pause before the next try of a request that was answered with a status and `Retry-After`, or not at all; `None` when

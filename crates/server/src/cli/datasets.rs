@@ -50,7 +50,7 @@ enum Verb {
 
 /// Does what the verb says.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let client = Client::new(&arguments.remote);
+    let client = Client::new(&arguments.remote)?;
     match arguments.verb.as_ref().unwrap_or(&Verb::List) {
         Verb::List => list(&client),
         Verb::Show { name } => {

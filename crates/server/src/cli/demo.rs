@@ -90,7 +90,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// Fills, greets, and keeps sending.
 fn show(arguments: &Arguments, url: &str, key: &str) -> anyhow::Result<()> {
-    let remote = Remote { url: url.to_owned(), key: Some(key.to_owned()), project: None };
+    let remote = Remote { url: url.to_owned(), key: Some(key.to_owned()), ca: None, project: None };
     let plan = fill::Plan { days: arguments.days, density: density(arguments.rate) };
     eprintln!("a server runs at {url}; filling it with sample data …");
     let filled = fill::fill(&remote, plan)?;

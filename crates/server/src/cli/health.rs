@@ -1,6 +1,8 @@
 //! `tidewater health`: whether a server is ready, as an exit status. What containers and scripts probe with, so that an image
 //! needs no other HTTP client.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 use serde_json::Value;
 
@@ -19,6 +21,9 @@ pub struct Arguments {
     /// The server's address.
     #[arg(long, env = "TIDEWATER_URL", default_value = "http://127.0.0.1:8321")]
     url: String,
+    /// File with the certificate of the authority to trust, in PEM, for https.
+    #[arg(long, env = "TIDEWATER_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Ask only whether the process answers, not whether it is ready.
     #[arg(long)]
     live: bool,
@@ -27,7 +32,8 @@ pub struct Arguments {
 /// Asks and prints.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let path = if arguments.live { "/health/live" } else { "/health/ready" };
-    let client = Client::new(&Remote { url: arguments.url.clone(), key: None, project: None });
+    let (url, ca) = (arguments.url.clone(), arguments.ca.clone());
+    let client = Client::new(&Remote { url, key: None, ca, project: None })?;
     let reply = client.exchange("GET", path, &[], &[])?;
     let body = reply.json()?;
     if reply.status != 200 {

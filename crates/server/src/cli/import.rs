@@ -123,7 +123,7 @@ impl Arguments {
     fn target(&self) -> anyhow::Result<Target> {
         Ok(match &self.data {
             Some(dir) => Target::Folder(Folder::open(dir, &self.dataset, self.remote.project.as_deref())?),
-            None => Target::Server(Server::new(&self.remote, &self.dataset)),
+            None => Target::Server(Server::new(&self.remote, &self.dataset)?),
         })
     }
 

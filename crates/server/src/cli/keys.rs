@@ -95,7 +95,7 @@ impl Create {
 
 /// Does what the verb says.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let client = Client::new(&arguments.remote);
+    let client = Client::new(&arguments.remote)?;
     match &arguments.verb {
         Verb::Create(create) => show_secret(&client.send_json("POST", "/api/v1/keys", &create.body()?)?),
         Verb::List => {

@@ -66,7 +66,7 @@ pub struct Arguments {
 /// Asks and prints.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut question = question(arguments)?;
-    let client = Client::new(&arguments.remote);
+    let client = Client::new(&arguments.remote)?;
     let out = &mut std::io::stdout().lock();
     if arguments.csv {
         let headers = [("content-type", "application/json"), ("accept", "text/csv")];

@@ -28,7 +28,7 @@ impl Report {
             Some(dataset) => format!("{path}?dataset={}", encode(dataset)),
             None => path.to_owned(),
         };
-        let reply = Client::new(&self.remote).get(&path)?;
+        let reply = Client::new(&self.remote)?.get(&path)?;
         let out = &mut std::io::stdout().lock();
         if self.json {
             writeln!(out, "{reply}")?;

@@ -16,9 +16,9 @@ use tokio::task::JoinHandle;
 
 use super::link::{Ending, Link};
 use super::requests::Requests;
-use super::talk::Talk;
+use super::talk::{Talk, Transport};
 use super::wire::Wire;
-use super::{Connections, SWEEP_INTERVAL, Served};
+use super::{Connections, Refusal, SWEEP_INTERVAL, Served};
 
 /// Pause after the system refused to give a connection, mostly because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -38,6 +38,7 @@ pub struct Listening {
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
     sweeping: JoinHandle<()>,
+    watching: Option<JoinHandle<()>>,
 }
 
 /// Begins to take connections.
@@ -60,7 +61,8 @@ pub fn listen(listener: TcpListener, router: Router, connections: Arc<Connection
         }
     });
     let accepting = tokio::spawn(server.accept(listener, stopped));
-    Listening { connections, stop, accepting, sweeping }
+    let watching = connections.tls.clone().map(|tls| tokio::spawn(tls.watch()));
+    Listening { connections, stop, accepting, sweeping, watching }
 }
 
 impl Listening {
@@ -74,6 +76,9 @@ impl Listening {
         let is_clean = tokio::time::timeout(drain, self.connections.idle()).await.is_ok();
         self.connections.end_all(Ending::Drop);
         self.sweeping.abort();
+        if let Some(watching) = self.watching {
+            watching.abort();
+        }
         is_clean
     }
 }
@@ -140,7 +145,9 @@ impl Server {
     }
 
     async fn serve(&self, stream: TcpStream, link: Arc<Link>) {
-        let talk = Talk::new(Wire::new(stream, Arc::clone(&link)), Arc::clone(&link));
+        let wire = Wire::new(stream, Arc::clone(&link));
+        let Some(transport) = self.encrypt(wire, &link).await else { return };
+        let talk = Talk::new(transport, Arc::clone(&link));
         let requests = Requests::new(self.router.clone(), Arc::clone(&link));
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(talk), requests));
         loop {
@@ -159,8 +166,28 @@ impl Server {
         }
     }
 
+    /// The handshake, where connections are encrypted; none where it failed.
+    async fn encrypt(&self, wire: Wire, link: &Link) -> Option<Transport> {
+        let Some(tls) = &self.connections.tls else { return Some(Transport::Plain(wire)) };
+        let patience = Duration::from_millis(self.connections.limits().patience.head_ms);
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(patience, tls.acceptor().accept(wire)) => shaken,
+            _ = link.ending() => return None,
+        };
+        if let Ok(Ok(stream)) = shaken {
+            return Some(Transport::Tls(Box::new(stream)));
+        }
+        self.connections.count(Refusal::Tls);
+        tracing::debug!(peer = %link.peer, "a connection ended before its handshake did");
+        None
+    }
+
     /// Says that the server is full. The client's request is read and thrown away, so that the answer is not lost.
     fn refuse(&self, mut stream: TcpStream) {
+        if self.connections.tls.is_some() {
+            // A handshake is dearer than an answer.
+            return;
+        }
         let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
         tokio::spawn(async move {
             let told = async {

@@ -6,7 +6,7 @@ use super::Connections;
 use crate::metrics::{Families, Kind};
 
 /// In the order of `Refusal`.
-const REFUSALS: [&str; 3] = ["full", "malformed", "headers_too_large"];
+const REFUSALS: [&str; 4] = ["full", "malformed", "headers_too_large", "tls"];
 /// In the order of `Fault`; the last one is the end of a refusal that was counted already.
 const FAULTS: [&str; 4] = ["idle", "slow_head", "write_stalled", "lingered"];
 
@@ -32,7 +32,7 @@ impl Connections {
         let refused = out.family(
             "tidewater_connections_refused_total",
             Kind::Counter,
-            "Connections that were refused, by reason: full (server.connections_max), malformed (not HTTP), headers_too_large.",
+            "Connections that were refused, by reason: full (server.connections_max), malformed (not HTTP), headers_too_large, tls (no handshake).",
         );
         for (reason, count) in REFUSALS.into_iter().zip(&self.refused) {
             refused.add(&[("reason", reason)], count.load(Relaxed));
@@ -45,6 +45,9 @@ impl Connections {
         );
         for (reason, count) in FAULTS.into_iter().zip(&self.ended) {
             ended.add(&[("reason", reason)], count.load(Relaxed));
+        }
+        if let Some(tls) = &self.tls {
+            tls.collect(out);
         }
     }
 }

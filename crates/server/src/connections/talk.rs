@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
 use super::Refusal;
 use super::link::Link;
@@ -25,10 +26,19 @@ const CLIENT_ERROR: &[u8] = b"HTTP/1.1 4";
 /// What every response of ours has in its head, and none of the library's.
 const OURS: &[u8] = b"x-request-id: ";
 
+/// A connection's bytes, encrypted or not.
+#[derive(Debug)]
+pub enum Transport {
+    /// As they are.
+    Plain(Wire),
+    /// Over TLS; boxed, because its state is large.
+    Tls(Box<TlsStream<Wire>>),
+}
+
 /// The bytes of a connection after decryption.
 #[derive(Debug)]
 pub struct Talk {
-    wire: Wire,
+    transport: Transport,
     link: Arc<Link>,
     has_begun: bool,
     replacement: Option<Replacement>,
@@ -43,8 +53,8 @@ struct Replacement {
 
 impl Talk {
     /// Nothing has been said yet.
-    pub fn new(wire: Wire, link: Arc<Link>) -> Self {
-        Talk { wire, link, has_begun: false, replacement: None }
+    pub fn new(transport: Transport, link: Arc<Link>) -> Self {
+        Talk { transport, link, has_begun: false, replacement: None }
     }
 
     /// Notes a bare refusal among the bytes to be written.
@@ -61,7 +71,7 @@ impl Talk {
         let Some(replacement) = &mut self.replacement else { return Poll::Ready(None) };
         while replacement.written < replacement.bytes.len() {
             let rest = &replacement.bytes[replacement.written..];
-            match ready!(Pin::new(&mut self.wire).poll_write(context, rest)) {
+            match ready!(Pin::new(&mut self.transport).poll_write(context, rest)) {
                 Ok(written) => replacement.written += written,
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
@@ -118,6 +128,60 @@ fn problem(status: StatusCode, link: &Link) -> Problem {
     }
 }
 
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(wire) => Pin::new(wire).poll_read(context, buffer),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        match self.get_mut() {
+            Transport::Plain(wire) => Pin::new(wire).poll_write(context, bytes),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        match self.get_mut() {
+            Transport::Plain(wire) => Pin::new(wire).poll_write_vectored(context, slices),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Transport::Plain(wire) => wire.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(wire) => Pin::new(wire).poll_flush(context),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(wire) => Pin::new(wire).poll_shutdown(context),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
 impl AsyncRead for Talk {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -125,7 +189,7 @@ impl AsyncRead for Talk {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.wire).poll_read(context, buffer))?;
+        ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
         let heard = &buffer.filled()[before..];
         if !heard.is_empty() {
             if !self.has_begun {
@@ -145,7 +209,7 @@ impl AsyncWrite for Talk {
         self.look(bytes);
         match ready!(self.poll_replacement(context, bytes.len())) {
             Some(written) => Poll::Ready(written),
-            None => Pin::new(&mut self.wire).poll_write(context, bytes),
+            None => Pin::new(&mut self.transport).poll_write(context, bytes),
         }
     }
 
@@ -158,19 +222,19 @@ impl AsyncWrite for Talk {
         let whole = slices.iter().map(|slice| slice.len()).sum();
         match ready!(self.poll_replacement(context, whole)) {
             Some(written) => Poll::Ready(written),
-            None => Pin::new(&mut self.wire).poll_write_vectored(context, slices),
+            None => Pin::new(&mut self.transport).poll_write_vectored(context, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.wire).poll_flush(context)
+        Pin::new(&mut self.transport).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.wire).poll_shutdown(context)
+        Pin::new(&mut self.transport).poll_shutdown(context)
     }
 }

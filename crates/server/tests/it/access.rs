@@ -44,6 +44,7 @@ const DATASET: &str = "/api/v1/datasets/{name}";
 /// Every route there is.
 const ROUTES: &[Route] = &[
     route(("GET", "/"), "/", "", Nothing),
+    route(("GET", "/docs"), "/docs", "", Nothing),
     route(("GET", "/health/live"), "/health/live", "", Nothing),
     route(("GET", "/health/ready"), "/health/ready", "", Nothing),
     route(("GET", "/metrics"), "/metrics", "", Nothing),

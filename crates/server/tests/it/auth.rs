@@ -19,7 +19,7 @@ fn requests_need_a_known_key() {
     let basic =
         server.request("GET", "/api/v1/datasets").key(None).header("authorization", "Basic abc").send();
     basic.problem(401, "invalid_credentials");
-    for open in ["/", "/health/live", "/health/ready", "/metrics", "/api/v1/openapi.json"] {
+    for open in ["/", "/docs", "/health/live", "/health/ready", "/metrics", "/api/v1/openapi.json"] {
         server.request("GET", open).key(None).send().expect(200);
     }
 }

@@ -40,7 +40,7 @@ pub struct Filled {
 
 /// Defines the datasets and sends everything that is missing up to now.
 pub fn fill(remote: &Remote, plan: Plan) -> anyhow::Result<Filled> {
-    let client = Client::new(remote);
+    let client = Client::new(remote)?;
     let started = Instant::now();
     let until_us = now_us();
     let begin_us = until_us - i64::from(plan.days) * DAY_US;
@@ -70,7 +70,7 @@ fn catch_up(
     until_us: i64,
     progress: &Mutex<Progress>,
 ) -> anyhow::Result<Feed> {
-    let client = Client::new(remote);
+    let client = Client::new(remote)?;
     while let Some(rows) = send_due(&client, &mut feed, until_us)? {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.add(feed.sample(), feed.done_us(), rows);
@@ -80,7 +80,7 @@ fn catch_up(
 
 /// Sends rows as their time comes, until the server is gone.
 pub fn keep_sending(remote: &Remote, filled: Filled) -> anyhow::Result<()> {
-    let client = Client::new(remote);
+    let client = Client::new(remote)?;
     let mut feeds = filled.feeds;
     loop {
         let now_us = now_us();

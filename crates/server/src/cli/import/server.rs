@@ -17,8 +17,8 @@ pub struct Server {
 
 impl Server {
     /// Opens no connection yet.
-    pub fn new(remote: &Remote, dataset: &str) -> Self {
-        Server { client: Client::new(remote), dataset: dataset.to_owned() }
+    pub fn new(remote: &Remote, dataset: &str) -> anyhow::Result<Self> {
+        Ok(Server { client: Client::new(remote)?, dataset: dataset.to_owned() })
     }
 
     fn dataset_path(&self) -> String {
