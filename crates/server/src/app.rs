@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use tidewater_engine::Engine;
 
+use crate::auth::jwt::Jwts;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::limits::Limits;
@@ -17,6 +18,8 @@ use crate::work::Work;
 pub struct App {
     /// The database.
     pub engine: Engine,
+    /// Verifies JWTs; none where no key for them is configured.
+    pub jwts: Option<Arc<Jwts>>,
     /// The configuration it was started with.
     pub config: Config,
     /// Who is connected.

@@ -4,6 +4,8 @@
 //! other way to a [`Caller`]. A route without one needs no credential. Not here: what roles and scopes may do
 //! (`engine::access`), how keys are stored (`engine::keys`).
 
+pub mod jwt;
+
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use tidewater_model::names::{ProjectName, excerpt};
 use tidewater_model::query::{Bounds, QueryRequest};
 
 use crate::app::AppState;
+use crate::auth::jwt::is_jwt;
 use crate::body::parameter_values;
 use crate::limits::{Excess, Seen};
 use crate::observe::RequestId;
@@ -97,7 +100,7 @@ impl Caller {
         self.access.role
     }
 
-    /// Names the caller in limits and logs: the id of its key. Stable, and no secret.
+    /// Names the caller in limits and logs: the id of its key, or `jwt:SUB`. Stable, and no secret.
     pub fn subject(&self) -> &str {
         &self.access.subject
     }
@@ -223,8 +226,9 @@ impl Caller {
             return Ok(());
         }
         let (name, role) = (permission.name(), self.role());
-        let detail =
-            format!("this needs the permission '{name}', which this key of the role '{role}' does not have");
+        let detail = format!(
+            "this needs the permission '{name}', which this caller of the role '{role}' does not have"
+        );
         Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail))
     }
 }
@@ -272,9 +276,15 @@ fn check_origin(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 impl Caller {
-    fn of(parts: &Parts, app: &AppState) -> Result<Self, Problem> {
+    async fn of(parts: &Parts, app: &AppState) -> Result<Self, Problem> {
         let secret = secret(&parts.headers)?;
-        let access = app.engine.keys().verify(secret, app.engine.now()).map_err(refused)?;
+        let now = app.engine.now();
+        let access = match &app.jwts {
+            Some(jwts) if is_jwt(secret) => jwts.verify(secret, now).await.map_err(|refused| {
+                Problem::new(StatusCode::UNAUTHORIZED, refused.code(), refused.to_string())
+            })?,
+            _ => app.engine.keys().verify(secret, now).map_err(refused)?,
+        };
         check_origin(&access, &parts.headers)?;
         if let Some(id) = parts.extensions.get::<RequestId>() {
             id.set_caller(&access);
@@ -333,7 +343,7 @@ impl<P: Needed> FromRequestParts<AppState> for May<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
-        let caller = Caller::of(parts, app)?;
+        let caller = Caller::of(parts, app).await?;
         caller.require(P::PERMISSION)?;
         if !P::PERMISSION.tells_rows_apart() {
             caller.all_rows()?;

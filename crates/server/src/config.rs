@@ -11,6 +11,7 @@ mod log;
 mod metrics;
 mod observe;
 mod query;
+mod secret;
 mod server;
 mod store;
 mod tls;
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tidewater_model::schema::DatasetDefinition;
 
-pub use auth::AuthConfig;
+pub use auth::{AuthConfig, JwtConfig};
 pub use cache::CacheConfig;
 pub use ingest::IngestConfig;
 pub use limits::LimitsConfig;
@@ -68,9 +69,8 @@ impl Config {
     /// The configuration as TOML, without secrets: what `serve --print-config` shows.
     pub fn print(&self) -> Result<String, toml::ser::Error> {
         let mut shown = self.clone();
-        if !shown.auth.admin_key.is_empty() {
-            "(set)".clone_into(&mut shown.auth.admin_key);
-        }
+        shown.auth.admin_key.redact();
+        shown.auth.jwt.secret.redact();
         if !shown.metrics.token.is_empty() {
             "(set)".clone_into(&mut shown.metrics.token);
         }

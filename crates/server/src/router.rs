@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::{App, AppState};
+use crate::auth::jwt::Jwts;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::limits::{Limits, guard};
@@ -29,6 +30,7 @@ use crate::work::Work;
 /// Every route, and the state they share.
 pub fn router(
     engine: Engine,
+    jwts: Option<Arc<Jwts>>,
     config: Config,
     connections: Arc<Connections>,
 ) -> Result<(Router, AppState), serde_json::Error> {
@@ -74,6 +76,7 @@ pub fn router(
         observer: Observer::new(&config, engine.now()),
         engine,
         connections,
+        jwts,
         replies: Replies::new(config.cache.answers_bytes_max / 2),
         limits: Limits::new(&config.limits, config.server.trusted_proxies.clone()),
         work: Work::new(Duration::from_millis(config.log.slow_query_ms)),

@@ -20,6 +20,7 @@ use tidewater_query::{Executor, ExecutorConfig};
 use tidewater_store::{Clock, Store, SystemClock};
 use tokio::net::TcpListener;
 
+use crate::auth::jwt::Jwts;
 use crate::config::Config;
 use crate::connections::{self, Connections, Tls};
 use crate::{logging, router};
@@ -102,7 +103,7 @@ pub fn first_key(engine: &Engine, config: &Config) -> Result<Option<String>> {
         scopes: vec![Scope::Ingest, Scope::Query, Scope::Admin],
         ..NewKey::default()
     };
-    let given = config.auth.admin_key.trim();
+    let given = config.auth.admin_key.expose().trim();
     if !given.is_empty() {
         engine.keys().ensure(admin, given, engine.now()).context("cannot store the admin key")?;
         return Ok(None);
@@ -127,8 +128,12 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
         .await
         .context("opening the data folder panicked")??;
     let admin_key = first_key(&engine, &config)?;
+    let jwt = config.auth.jwt.clone();
+    let jwts =
+        tokio::task::spawn_blocking(move || Jwts::open(&jwt)).await.context("reading keys panicked")?;
+    let jwts = jwts.context("the keys of [auth.jwt] are not accepted")?.map(Arc::new);
     let open = Connections::new(connections::Limits::of(&config.server), tls);
-    let (router, app) = router::router(engine.clone(), config, Arc::clone(&open))
+    let (router, app) = router::router(engine.clone(), jwts.clone(), config, Arc::clone(&open))
         .context("the OpenAPI document does not print")?;
     let server = connections::listen(listener, router, open);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -136,7 +141,18 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     let questions = tokio::spawn({
         let engine = engine.clone();
         async move {
-            tokio::join!(engine.warm(), engine.keep_questions(), engine.keep_key_uses(), engine.keep_usage())
+            let fresh_keys = async {
+                if let Some(jwts) = jwts {
+                    jwts.keep_fresh().await;
+                }
+            };
+            tokio::join!(
+                engine.warm(),
+                engine.keep_questions(),
+                engine.keep_key_uses(),
+                engine.keep_usage(),
+                fresh_keys
+            )
         }
     });
 

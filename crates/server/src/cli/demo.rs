@@ -74,7 +74,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut config = Config::default();
     config.server.listen = address.to_string();
     config.store.data_dir = arguments.data.display().to_string();
-    config.auth.admin_key.clone_from(&key);
+    config.auth.admin_key = key.as_str().into();
     // Between the lines the demo prints, every request would be noise.
     "warn".clone_into(&mut config.log.level);
     serve::run(config, move |started| {

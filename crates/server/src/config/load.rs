@@ -126,17 +126,38 @@ fn merge_file(known: &Table, merged: &mut Table, file: Table, path: &Path) -> Re
         let Value::Table(fields) = fields else {
             return Err(wrong_type(&section, &place, "a section like [server]", &fields.to_string()));
         };
-        for (field, value) in fields {
-            let name = format!("{section}.{field}");
-            let Some(default) = known_fields.get(&field) else {
-                let nearest = suggest(&field, known_fields.keys().map(String::as_str));
-                let nearest = nearest.map(|field| format!("{section}.{field}"));
-                return Err(ConfigError::Unknown { name, place, nearest });
-            };
-            if !default.same_type(&value) {
-                return Err(wrong_type(&name, &place, type_name(default), &value.to_string()));
+        if let Some(Value::Table(merged)) = merged.get_mut(&section) {
+            merge_fields(known_fields, merged, fields, &section, &place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Merges the fields of a section, and those of sections in it like `[auth.jwt]`.
+fn merge_fields(
+    known: &Table,
+    merged: &mut Table,
+    fields: Table,
+    section: &str,
+    place: &str,
+) -> Result<(), ConfigError> {
+    for (field, value) in fields {
+        let name = format!("{section}.{field}");
+        let Some(default) = known.get(&field) else {
+            let nearest = suggest(&field, known.keys().map(String::as_str));
+            let nearest = nearest.map(|field| format!("{section}.{field}"));
+            return Err(ConfigError::Unknown { name, place: place.to_owned(), nearest });
+        };
+        match (default, value, merged.get_mut(&field)) {
+            (Value::Table(known), Value::Table(fields), Some(Value::Table(merged))) => {
+                merge_fields(known, merged, fields, &name, place)?;
             }
-            set(merged, &section, &field, value);
+            (default, value, _) if default.same_type(&value) => {
+                merged.insert(field, value);
+            }
+            (default, value, _) => {
+                return Err(wrong_type(&name, place, type_name(default), &value.to_string()));
+            }
         }
     }
     Ok(())
@@ -148,9 +169,9 @@ fn merge_variable(known: &Table, merged: &mut Table, name: &str, text: &str) -> 
         // Variables of other tools (TIDEWATER_URL, TIDEWATER_KEY of the command line) have no section.
         return Ok(());
     };
-    let (section, field) = (section.to_lowercase(), field.to_lowercase());
-    let default = known.get(&section).and_then(|fields| fields.get(&field));
-    let Some(default) = default else {
+    let path: Vec<String> =
+        std::iter::once(section).chain(field.split("__")).map(str::to_lowercase).collect();
+    let Some(default) = find(known, &path) else {
         let names = variables(known);
         let nearest = suggest(name, names.iter().map(String::as_str)).map(str::to_owned);
         return Err(ConfigError::Unknown {
@@ -161,18 +182,38 @@ fn merge_variable(known: &Table, merged: &mut Table, name: &str, text: &str) -> 
     };
     let value = parse_as(default, text)
         .ok_or_else(|| wrong_type(name, "the environment", type_name(default), text))?;
-    set(merged, &section, &field, value);
+    if let Some(place) = find_mut(merged, &path) {
+        *place = value;
+    }
     Ok(())
+}
+
+fn find<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
+    let (last, sections) = path.split_last()?;
+    let table = sections.iter().try_fold(table, |table, section| table.get(section)?.as_table())?;
+    table.get(last)
+}
+
+fn find_mut<'a>(table: &'a mut Table, path: &[String]) -> Option<&'a mut Value> {
+    let (last, sections) = path.split_last()?;
+    let table = sections.iter().try_fold(table, |table, section| table.get_mut(section)?.as_table_mut())?;
+    table.get_mut(last)
 }
 
 /// Every field's variable.
 fn variables(known: &Table) -> Vec<String> {
-    let fields = known.iter().filter_map(|(section, fields)| Some((section, fields.as_table()?)));
-    fields
-        .flat_map(|(section, fields)| {
-            fields.keys().map(move |field| format!("{PREFIX}{section}__{field}").to_uppercase())
-        })
-        .collect()
+    fn collect(table: &Table, prefix: &str, names: &mut Vec<String>) {
+        for (name, value) in table {
+            let name = format!("{prefix}{name}").to_uppercase();
+            match value {
+                Value::Table(inner) => collect(inner, &format!("{name}__"), names),
+                _ => names.push(name),
+            }
+        }
+    }
+    let mut names = Vec::new();
+    collect(known, PREFIX, &mut names);
+    names
 }
 
 fn parse_as(default: &Value, text: &str) -> Option<Value> {
@@ -185,8 +226,19 @@ fn parse_as(default: &Value, text: &str) -> Option<Value> {
             "false" | "0" | "no" | "off" => Some(Value::Boolean(false)),
             _ => None,
         },
+        Value::Array(_) => parse_list(text),
         _ => None,
     }
+}
+
+/// A list of texts: as JSON, or plainly with commas between them.
+fn parse_list(text: &str) -> Option<Value> {
+    let texts: Vec<String> = match text.trim() {
+        "" => Vec::new(),
+        json if json.starts_with('[') => serde_json::from_str(json).ok()?,
+        plain => plain.split(',').map(|part| part.trim().to_owned()).collect(),
+    };
+    Some(Value::Array(texts.into_iter().map(Value::String).collect()))
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -195,6 +247,7 @@ fn type_name(value: &Value) -> &'static str {
         Value::Integer(_) => "a whole number",
         Value::Float(_) => "a number",
         Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list of texts",
         _ => "a table",
     }
 }
@@ -273,7 +326,8 @@ mod tests {
     fn the_admin_key_has_a_short_name_and_is_not_printed() {
         let config = load(&environment(&[("TIDEWATER_ADMIN_KEY", "hunter2"), ("TIDEWATER_URL", "x")]))
             .expect("a configuration");
-        assert_eq!(config.auth.admin_key, "hunter2");
+        assert_eq!(config.auth.admin_key.expose(), "hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"), "nor in Debug");
         let printed = config.print().expect("it prints");
         assert!(!printed.contains("hunter2") && printed.contains("(set)"), "{printed}");
     }

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::jwt::{SECRET, token};
 use crate::server::{ADMIN_KEY, Server, edits};
 
 /// A route with a harmless request to it, and what it takes to call it.
@@ -136,6 +137,16 @@ fn kinds(server: &Server) -> Vec<Kind> {
         add("viewer key", &["query"], Some("viewer"), Some(&["query", "rows", "schema"][..]));
         add("billing key", &["query"], Some("billing"), Some(&["query", "schema"][..]));
     }
+    for projects in [json!("*"), json!(["red"])] {
+        let mut add = |name, role: &str, permissions| {
+            let secret = token(json!({"role": role, "projects": projects}));
+            kinds.push(Kind { name, secret, permissions, is_bound: projects != "*" });
+        };
+        add("admin JWT", "admin", None);
+        add("developer JWT", "developer", Some(&["ingest", "query", "rows", "schema", "status"][..]));
+        add("viewer JWT", "viewer", Some(&["query", "rows", "schema"][..]));
+        add("billing JWT", "billing", Some(&["query", "schema"][..]));
+    }
     kinds
 }
 
@@ -165,7 +176,7 @@ fn send(server: &Server, route: &Route, key: Option<&str>, project: Option<&str>
 
 #[test]
 fn every_route_lets_in_whom_it_should() {
-    let server = Server::start();
+    let server = Server::start_with(&[("TIDEWATER_AUTH__JWT__SECRET", SECRET)]);
     let mut dataset = edits();
     dataset["metrics"]["cost"]["cost"] = json!(true);
     server.put("/api/v1/datasets/edits", &dataset).expect(201);

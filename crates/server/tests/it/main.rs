@@ -18,6 +18,7 @@ mod docs;
 mod errors;
 mod faults;
 mod ingest;
+mod jwt;
 mod lifecycle;
 mod limits;
 mod load;
