@@ -28,8 +28,6 @@ MIXED_THINK_MS = 80
 STEADY_ASKS_PER_S = 1_000
 # Ranges of the computed load: each question shifted by so many days (or hours, where its range is below a day).
 SHIFTS = 30
-# Limits of requests a minute would measure themselves; the phases raise them where the build knows them.
-LIMITS_OFF = {}
 
 
 def clients_cached(bench):
@@ -49,7 +47,7 @@ def clients_computed(bench):
 def clients_mixed(bench):
     """Four fifths of the clients ask, one fifth sends rows with the clock's time."""
     rollups.load(bench)
-    with rollups.server_on_copy(bench, LIMITS_OFF) as running:
+    with rollups.server_on_copy(bench) as running:
         load = ["--questions", dashboard_questions(bench), "--clients", MIXED_CLIENTS - SENDERS, "--think-ms", MIXED_THINK_MS]
         rows = ["--ingest-rate", MIXED_ROWS_PER_S, "--rows-per-request", MIXED_ROWS_PER_REQUEST, "--senders", SENDERS, "--row-times", "now"]
         figures = measured(bench, running, [*load, *rows])
@@ -73,7 +71,7 @@ def request_cost(bench):
         return
     path = "/api/v1/datasets"
     figures = {"ours": [], "live": [], "bare": []}
-    with bench.server("cost-of-requests", env=LIMITS_OFF) as running:
+    with bench.server("cost-of-requests") as running:
         with open(bench.path("cheap-answer.json"), "wb") as file:
             file.write(running.request("GET", path))
         with cached.bare_handler(bench, "cheap-answer.json", path) as url:
@@ -114,7 +112,7 @@ def measured(bench, running, load):
 @contextlib.contextmanager
 def rollups_server(bench, name):
     rollups.load(bench)
-    with rollups.server(bench, name, LIMITS_OFF) as running:
+    with rollups.server(bench, name) as running:
         yield running
 
 

@@ -209,19 +209,19 @@ def create_dataset(running, file_name):
 
 
 @contextlib.contextmanager
-def server(bench, name, env=None):
+def server(bench, name):
     """A server on a loaded folder that starts cold, whether or not this build can warm itself."""
-    with bench.server(name, fresh=False, env={**(NO_WARMING if can_warm(bench) else {}), **(env or {})}) as running:
+    with bench.server(name, fresh=False, env=NO_WARMING if can_warm(bench) else {}) as running:
         yield running
 
 
 @contextlib.contextmanager
-def server_on_copy(bench, env=None):
+def server_on_copy(bench):
     """A server on a copy of the loaded folder, as users run it."""
     copy = bench.path("data-rollups-copy")
     shutil.rmtree(copy, ignore_errors=True)
     subprocess.run(["cp", "-a", "--reflink=auto", bench.path("data-rollups"), copy], check=True)
-    with bench.server("rollups-copy", fresh=False, env=env) as running:
+    with bench.server("rollups-copy", fresh=False) as running:
         yield running
     shutil.rmtree(copy)
 
