@@ -359,8 +359,8 @@ impl Engine {
     }
 
     pub(crate) fn unknown_dataset(&self, name: &str) -> EngineError {
-        let known = self.store.datasets();
-        let nearest = suggest(name, known.iter().map(|(_, dataset)| &*dataset.name)).map(str::to_owned);
+        let known = self.datasets();
+        let nearest = suggest(name, known.iter().map(|dataset| &*dataset.name)).map(str::to_owned);
         EngineError::UnknownDataset { name: excerpt(name), nearest }
     }
 

@@ -21,6 +21,7 @@ use crate::jobs::Jobs;
 use crate::keys::Keys;
 use crate::questions::Questions;
 use crate::rejects::{Reject, Rejects};
+use crate::reserved::is_own_dataset;
 use crate::running::{Running, RunningQuery};
 use crate::spill;
 use crate::usage::Usage;
@@ -231,10 +232,10 @@ impl Engine {
         if self.running.cancel(id) { Ok(()) } else { Err(EngineError::UnknownQuery) }
     }
 
-    /// Every dataset, by name.
+    /// Every dataset but the server's own, by name.
     pub fn datasets(&self) -> Vec<Arc<Dataset>> {
-        let mut datasets: Vec<Arc<Dataset>> =
-            self.store.datasets().into_iter().map(|(_, dataset)| dataset).collect();
+        let all = self.store.datasets().into_iter().map(|(_, dataset)| dataset);
+        let mut datasets: Vec<Arc<Dataset>> = all.filter(|dataset| !is_own_dataset(&dataset.name)).collect();
         datasets.sort_by(|a, b| a.name.cmp(&b.name));
         datasets
     }

@@ -27,6 +27,16 @@ use crate::error::{EngineError, EngineResult};
 use crate::in_flight::Permit;
 use crate::rejects::Reject;
 
+/// Who sends rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody.
+    #[default]
+    Client,
+    /// The server itself, about its own work: not counted among what comes in, and stored until the last moment.
+    Server,
+}
+
 /// Rows as sent.
 #[derive(Debug)]
 pub struct IngestRequest {
@@ -44,6 +54,8 @@ pub struct IngestRequest {
     pub unknown: Unknown,
     /// `Idempotency-Key`.
     pub token: Option<String>,
+    /// Who sends them.
+    pub origin: Origin,
     /// Covers `body`; grows with what it unpacks to.
     pub permit: Permit,
 }
@@ -119,7 +131,7 @@ impl IngestReply {
 impl Engine {
     /// Stores rows; returns when they are durable.
     pub async fn ingest(&self, mut request: IngestRequest) -> EngineResult<IngestReply> {
-        if self.is_closing() {
+        if self.is_closing() && request.origin == Origin::Client {
             return Err(EngineError::ShuttingDown);
         }
         let (id, dataset) =
@@ -172,7 +184,9 @@ impl Engine {
         if let Some(horizon) = horizon(dataset, options.now) {
             refuse_expired(&mut decoded, horizon);
         }
-        self.counters.decoding.0.add_duration(began.elapsed());
+        if request.origin == Origin::Client {
+            self.counters.decoding.0.add_duration(began.elapsed());
+        }
         let body_hash = if request.token.is_some() { xxh3_128(&body) } else { 0 };
         Ok(Prepared { decoded, body_hash, bytes: body.len() as u64 })
     }
@@ -184,9 +198,12 @@ impl Engine {
         prepared: Prepared,
     ) -> EngineResult<IngestReply> {
         let Prepared { decoded, body_hash, bytes } = prepared;
-        Counters::add(&self.counters.bytes, bytes);
-        Counters::add(&self.counters.values_ignored, decoded.unknown_ignored);
-        if decoded.rejected > 0 {
+        let is_counted = request.origin == Origin::Client;
+        if is_counted {
+            Counters::add(&self.counters.bytes, bytes);
+            Counters::add(&self.counters.values_ignored, decoded.unknown_ignored);
+        }
+        if is_counted && decoded.rejected > 0 {
             self.keep_rejects(&request, &decoded);
         }
         let extra = Extra {
@@ -209,6 +226,7 @@ impl Engine {
             batch: decoded.batch,
             token,
             extra: remembered,
+            in_background: request.origin == Origin::Server,
             done: Box::new(move |result| {
                 // The receiver is gone when the client left; its rows are stored all the same.
                 let _ = done.send(result);
@@ -216,7 +234,7 @@ impl Engine {
         });
         let receipt = receipt.await.map_err(|_| EngineError::ShuttingDown)??;
         drop(request);
-        if !receipt.repeated {
+        if is_counted && !receipt.repeated {
             Counters::add(&self.counters.rows_accepted, receipt.accepted.into());
             Counters::add(&self.counters.rows_duplicate, receipt.duplicates.into());
         }

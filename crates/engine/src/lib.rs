@@ -25,6 +25,7 @@ mod questions;
 mod ready;
 mod rejects;
 mod repeat;
+mod reserved;
 mod rollups;
 mod rows;
 mod running;
@@ -46,7 +47,7 @@ pub use counters::{Counters, DurationHistogram, QueryStages};
 pub use engine::{Engine, QueueUse};
 pub use error::{EngineError, EngineResult};
 pub use in_flight::Permit;
-pub use ingest::{IngestReply, IngestRequest, RowFault};
+pub use ingest::{IngestReply, IngestRequest, Origin, RowFault};
 pub use jobs::Job;
 pub use keys::{
     ApiKey, GRACE_MAX, KEY_NAME_BYTES_MAX, Keys, ListedKey, NewKey, Refusal, Scope, check_filters,
@@ -55,6 +56,7 @@ pub use page::{AnswerFacts, CacheUse, PageRows, QueryReply};
 pub use questions::{QuestionHandle, QuestionRecord, RollupUse};
 pub use ready::Part;
 pub use rejects::Reject;
+pub use reserved::{OWN_DATASET, OWN_PROJECT, is_own_dataset, is_own_project};
 pub use rollups::{RollupState, RollupTierStatus};
 pub use rows::{RowFilter, RowsReply, RowsRequest};
 pub use running::RunningQuery;

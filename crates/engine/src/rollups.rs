@@ -5,6 +5,7 @@ use tidewater_store::RollupStatus;
 use crate::engine::Engine;
 use crate::error::EngineResult;
 use crate::questions::RollupUse;
+use crate::reserved::is_own_dataset;
 
 /// Where a tier of a roll-up stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +64,12 @@ impl Engine {
         }
         self.questions.follow(self.now());
         let statuses = self.store.rollup_status().into_iter();
-        let tiers =
-            statuses.filter(|status| dataset.is_none_or(|name| *status.dataset == *name)).map(|status| {
+        let tiers = statuses
+            .filter(|status| match dataset {
+                None => !is_own_dataset(&status.dataset),
+                Some(name) => *status.dataset == *name,
+            })
+            .map(|status| {
                 let uses = self.questions.uses(&status.dataset).get(&*status.rollup).copied();
                 RollupTierStatus { state: RollupState::of(&status), uses, status }
             });

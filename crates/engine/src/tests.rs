@@ -16,8 +16,8 @@ use tidewater_store::disk::RealDisk;
 use tidewater_store::{ManualClock, Store, StoreConfig};
 
 use crate::{
-    CacheUse, Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Refusal, Scope, Warmed,
-    default_project,
+    CacheUse, Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Origin, Refusal, Scope,
+    Warmed, default_project,
 };
 
 const NOW: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -56,6 +56,7 @@ impl Fixture {
             dataset: "d".to_owned(),
             project: default_project(),
             format: Format::Ndjson,
+            origin: Origin::Client,
             encoding: Encoding::Identity,
             body: body.into(),
             unknown: Unknown::Reject,

@@ -14,7 +14,10 @@ use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use tidewater_engine::{Access, Permission, Permissions, Reach, Refusal, Role, Visibility, default_project};
+use tidewater_engine::{
+    Access, OWN_DATASET, OWN_PROJECT, Permission, Permissions, Reach, Refusal, Role, Visibility,
+    default_project, is_own_project,
+};
 use tidewater_model::names::{ProjectName, excerpt};
 use tidewater_model::query::{Bounds, QueryRequest};
 
@@ -130,6 +133,11 @@ impl Caller {
             if !self.access.reaches(project.as_str()) {
                 return Err(wrong_project(&project));
             }
+            // The server's records of its own work tell about all projects.
+            let may_see = self.access.reach == Reach::All && self.access.may(Permission::Operate);
+            if is_own_project(project.as_str()) && !may_see {
+                return Err(reserved());
+            }
             first.get_or_insert(project);
             Ok(())
         };
@@ -233,6 +241,14 @@ impl Caller {
     }
 }
 
+/// The refusal of a name that is the server's own.
+pub fn reserved() -> Problem {
+    let detail = format!(
+        "the dataset '{OWN_DATASET}' and the project '{OWN_PROJECT}' are the server's own; who operates it may read them"
+    );
+    Problem::new(StatusCode::FORBIDDEN, "reserved_name", detail)
+}
+
 fn wrong_project(other: &ProjectName) -> Problem {
     let detail = format!("this caller does not reach the project '{other}'");
     Problem::new(StatusCode::FORBIDDEN, "wrong_project", detail)
@@ -286,6 +302,9 @@ impl Caller {
             _ => app.engine.keys().verify(secret, now).map_err(refused)?,
         };
         check_origin(&access, &parts.headers)?;
+        if matches!(&access.reach, Reach::These(own) if own.iter().any(|own| is_own_project(own.as_str()))) {
+            return Err(reserved());
+        }
         if let Some(id) = parts.extensions.get::<RequestId>() {
             id.set_caller(&access);
         }

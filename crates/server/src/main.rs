@@ -17,6 +17,7 @@ mod observe;
 mod openapi;
 mod performance;
 mod problem;
+mod records;
 mod replies;
 mod router;
 mod routes;

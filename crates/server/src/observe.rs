@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -27,7 +28,7 @@ pub use asked::{Answered, asked};
 pub use events::{About, Event, QuestionEvent, RequestEvent, RowCounts, RowsEvent};
 pub use observer::Observer;
 use trace::TRACEPARENT;
-pub use trace::TraceContext;
+pub use trace::{TraceContext, random_id};
 
 /// The header that carries a request's id, in and out.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -67,6 +68,11 @@ impl RequestId {
     /// Notes whose rows the request means; the first of several stands for all.
     pub fn set_project(&self, project: &ProjectName) {
         let _ = self.0.project.set(project.clone());
+    }
+
+    /// The caller's key, by its id.
+    pub fn subject(&self) -> Option<&str> {
+        self.0.caller.get().map(|access| &*access.subject)
     }
 
     /// Whose rows it means: as noted, else the one project of its caller.
@@ -118,16 +124,20 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     request.extensions_mut().insert(id.clone());
     app.http.began();
     let unanswered = Unanswered(&app.http);
+    let received_bytes = request.body().size_hint().exact();
     let response = next.run(bodies::count_request(&app, route, request)).await;
     let elapsed = started.elapsed();
     std::mem::forget(unanswered);
     app.http.answered(route, &method, response.status(), elapsed);
     let response = complete(response, &id, &method, app.http.route_name(route), elapsed);
     app.observer.note(Event::Request(RequestEvent {
+        at: app.engine.now(),
         route,
         method: method_name(&method),
         status: response.status().as_u16(),
         elapsed_us: elapsed.as_micros() as u64,
+        received_bytes,
+        sent_bytes: response.body().size_hint().exact(),
         id,
     }));
     bodies::count_response(&app, route, response)

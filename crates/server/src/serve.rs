@@ -25,6 +25,9 @@ use crate::config::Config;
 use crate::connections::{self, Connections, Tls};
 use crate::{logging, router};
 
+/// Longest wait for the last records of the server's own work to be stored.
+const LAST_RECORDS_MAX: Duration = Duration::from_secs(2);
+
 /// What a started server tells whoever started it.
 #[derive(Clone, Debug)]
 pub struct Started {
@@ -156,7 +159,10 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
         }
     });
 
-    let observing = tokio::spawn(async move { app.observer.run().await });
+    let observing = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { app.observer.run(&app.engine, &app.http).await }
+    });
 
     wait_for_signal().await?;
     tracing::info!("stopping: no new requests");
@@ -172,6 +178,10 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     });
     if !server.stop(drain).await {
         tracing::warn!(drain_ms = drain.as_millis() as u64, "requests still run: cancelling them");
+    }
+    // A store that is stuck must not keep the process from ending.
+    if tokio::time::timeout(LAST_RECORDS_MAX, app.observer.finish(&app.engine, &app.http)).await.is_err() {
+        tracing::warn!("the last records of the server's own work are lost");
     }
     tracing::info!("stopping: flushing");
     tokio::task::spawn_blocking(move || engine.close())

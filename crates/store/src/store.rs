@@ -79,7 +79,7 @@ impl Store {
     }
 
     fn encode(&self, append: Append) -> Result<Submission, (StoreError, Done)> {
-        let Append { dataset: id, project, batch, token, extra, done } = append;
+        let Append { dataset: id, project, batch, token, extra, in_background, done } = append;
         if let Err(error) = self.check_writable() {
             return Err((error, done));
         }
@@ -95,8 +95,18 @@ impl Store {
         let mut payload = Vec::new();
         codec::encode(&batch, &mut payload);
         let submitted = Instant::now();
-        let rows =
-            RowsSubmission { dataset: id, project, batch, ids, token, extra, payload, submitted, done };
+        let rows = RowsSubmission {
+            dataset: id,
+            project,
+            batch,
+            ids,
+            token,
+            extra,
+            payload,
+            in_background,
+            submitted,
+            done,
+        };
         Ok(Submission::Rows(Box::new(rows)))
     }
 

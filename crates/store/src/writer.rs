@@ -46,6 +46,8 @@ pub struct Append {
     pub token: Option<Token>,
     /// An opaque part of the reply that is remembered with the token.
     pub extra: Vec<u8>,
+    /// Rows that come by themselves, like records of the server's own work: they do not put off the flush after a quiet period.
+    pub in_background: bool,
     /// Called once the rows are durable and visible, or with the error.
     pub done: Done,
 }
@@ -109,6 +111,8 @@ pub struct RowsSubmission {
     pub extra: Vec<u8>,
     /// The rows in the form of the log.
     pub payload: Vec<u8>,
+    /// See [`Append::in_background`].
+    pub in_background: bool,
     /// When it was handed in.
     pub submitted: Instant,
     /// Where the outcome goes.

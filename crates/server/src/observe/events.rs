@@ -23,6 +23,8 @@ const SHARD_EVENTS_MAX: usize = 8_192;
 /// An answered request.
 #[derive(Clone, Debug)]
 pub struct RequestEvent {
+    /// When it was answered.
+    pub at: Timestamp,
     /// Its id, trace and caller.
     pub id: RequestId,
     /// Its route.
@@ -33,6 +35,10 @@ pub struct RequestEvent {
     pub status: u16,
     /// From its head to the head of the answer, in micro-seconds.
     pub elapsed_us: u64,
+    /// Bytes of its body, where they were declared.
+    pub received_bytes: Option<u64>,
+    /// Bytes of the answer's body, where they were known at its beginning.
+    pub sent_bytes: Option<u64>,
 }
 
 /// What a question was about. Shared by all that ask it with the same bytes.
@@ -88,6 +94,10 @@ pub struct RowCounts {
 /// Rows that were sent.
 #[derive(Clone, Debug)]
 pub struct RowsEvent {
+    /// When the reply was ready.
+    pub at: Timestamp,
+    /// The request they came with.
+    pub id: RequestId,
     /// Whose.
     pub project: ProjectName,
     /// Where to.
@@ -178,7 +188,8 @@ mod tests {
     fn rows() -> Event {
         let project = ProjectName::new("p").expect("a name");
         let rows = RowCounts::default();
-        Event::Rows(RowsEvent { project, dataset: Arc::from("d"), elapsed_us: 1, rows, status: 200 })
+        let (at, id) = (Timestamp(0), RequestId::of(&axum::http::HeaderMap::new()));
+        Event::Rows(RowsEvent { at, id, project, dataset: Arc::from("d"), elapsed_us: 1, rows, status: 200 })
     }
 
     #[test]

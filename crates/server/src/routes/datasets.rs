@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tidewater_engine::EngineError;
+use tidewater_engine::{EngineError, is_own_dataset, is_own_project};
 use tidewater_model::names::check_name;
 use tidewater_model::schema::{Dataset, DatasetDefinition};
 
 use crate::app::AppState;
-use crate::auth::{self, May};
+use crate::auth::{self, May, reserved};
 use crate::body::TextBody;
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -30,6 +30,11 @@ fn to_json(dataset: &Dataset) -> Result<Value, Problem> {
         object.extend(definition);
     }
     Ok(object)
+}
+
+/// Refuses the server's own dataset.
+fn not_own(name: &str) -> Result<(), Problem> {
+    if is_own_dataset(name) { Err(reserved()) } else { Ok(()) }
 }
 
 /// Every dataset with its definition and the number of rows the caller can see.
@@ -71,6 +76,7 @@ pub async fn put(
     TextBody(body): TextBody,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.all_projects()?;
+    not_own(&name)?;
     check_name(&name).map_err(|error| Problem::bad_request("invalid_name", error.to_string()))?;
     let definition = DatasetDefinition::from_json(&body)?;
     let (dataset, is_new) = app.engine.put_dataset(name, definition).await?;
@@ -87,6 +93,7 @@ pub async fn drop(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.all_projects()?;
+    not_own(&name)?;
     app.engine.drop_dataset(name).await.map_err(missing)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -99,7 +106,7 @@ pub async fn projects(
 ) -> Result<Json<Value>, Problem> {
     let mut names = Vec::new();
     for project in app.engine.store().projects() {
-        if caller.sees(project.as_str())? {
+        if caller.sees(project.as_str())? && !is_own_project(project.as_str()) {
             names.push(Value::from(project.as_str()));
         }
     }

@@ -11,12 +11,12 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, extract::RawQuery};
 use serde_json::{Map, Value, json};
 use tidewater_decode::{Format, Unknown};
-use tidewater_engine::{IngestReply, IngestRequest};
+use tidewater_engine::{IngestReply, IngestRequest, Origin, is_own_dataset, is_own_project};
 use tidewater_model::limits::IDEMPOTENCY_TOKEN_BYTES_MAX;
 use tidewater_model::names::ProjectName;
 
 use crate::app::AppState;
-use crate::auth::{self, Caller, May};
+use crate::auth::{self, Caller, May, reserved};
 use crate::body::{Pace, content_encoding, media_type, read, url_parameters};
 use crate::observe::{Event, RequestId, RowCounts, RowsEvent};
 use crate::openapi::schema;
@@ -57,8 +57,8 @@ pub async fn ingest(
     // Without a project it got no further than its head.
     if let Some(project) = id.project().cloned() {
         let status = response.as_ref().map_or_else(|problem| problem.status, Response::status).as_u16();
-        let elapsed_us = elapsed.as_micros() as u64;
-        let event = RowsEvent { project, dataset: name, elapsed_us, rows, status };
+        let (at, elapsed_us) = (app.engine.now(), elapsed.as_micros() as u64);
+        let event = RowsEvent { at, id, project, dataset: name, elapsed_us, rows, status };
         app.observer.note(Event::Rows(event));
     }
     response
@@ -74,6 +74,9 @@ async fn store(
 ) -> Result<IngestReply, Problem> {
     let project = caller.project(None)?;
     id.set_project(&project);
+    if is_own_project(project.as_str()) || is_own_dataset(&dataset) {
+        return Err(reserved());
+    }
     let format = format(request.headers())?;
     let encoding = content_encoding(request.headers())?;
     let token = idempotency_key(request.headers())?;
@@ -86,7 +89,17 @@ async fn store(
     app.work.reading.add_duration(began.elapsed());
     let bytes = body.len() as u64;
     let stored_for = project.clone();
-    let request = IngestRequest { dataset, project, format, encoding, body, unknown, token, permit };
+    let request = IngestRequest {
+        dataset,
+        project,
+        format,
+        encoding,
+        body,
+        unknown,
+        token,
+        origin: Origin::Client,
+        permit,
+    };
     let reply = app.engine.ingest(request).await.map_err(|error| {
         // What does not read has made work too.
         app.limits.sent(caller.subject(), 0, bytes);

@@ -7,12 +7,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidewater_engine::{ApiKey, Engine, GRACE_MAX, ListedKey, NewKey, Permissions, Role, Scope};
+use tidewater_engine::{
+    ApiKey, Engine, GRACE_MAX, ListedKey, NewKey, Permissions, Role, Scope, is_own_project,
+};
 use tidewater_model::names::ProjectName;
 use tidewater_model::time::{Timestamp, parse_timestamp_utc};
 
 use crate::app::AppState;
-use crate::auth::{self, Caller, May};
+use crate::auth::{self, Caller, May, reserved};
 use crate::body::{JsonBody, TextBody, from_json};
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -107,6 +109,9 @@ fn with_secret(key: &ApiKey, secret: String) -> Value {
 
 /// Whoever does not reach all projects makes keys for its own only.
 fn may_make(caller: &Caller, project: Option<&ProjectName>) -> Result<(), Problem> {
+    if project.is_some_and(|project| is_own_project(project.as_str())) {
+        return Err(reserved());
+    }
     let is_allowed = match project {
         Some(project) => caller.reaches(project.as_str()),
         None => caller.all_projects().is_ok(),

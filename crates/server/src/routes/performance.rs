@@ -22,7 +22,7 @@ pub async fn performance(
 ) -> Result<Json<Value>, Problem> {
     let own = caller.visible()?;
     looked_up(app, move |app| {
-        let mut body = app.observer.performance().totals(own.as_ref());
+        let mut body = app.observer.performance(&app.http).totals(own.as_ref());
         body["queries"]["slow_query_ms"] = Value::from(app.config.log.slow_query_ms);
         if own.is_none() {
             body["cache"] = caches(app);
@@ -43,7 +43,7 @@ pub async fn queries(
     caller: May<auth::Operate>,
 ) -> Result<Json<Value>, Problem> {
     let own = caller.visible()?;
-    looked_up(app, move |app| app.observer.performance().queries(own.as_ref(), &app.http)).await
+    looked_up(app, move |app| app.observer.performance(&app.http).queries(own.as_ref(), &app.http)).await
 }
 
 /// Rows by dataset; with a key of all projects also the stages on their way.
@@ -53,7 +53,7 @@ pub async fn queries(
 pub async fn ingest(State(app): State<AppState>, caller: May<auth::Operate>) -> Result<Json<Value>, Problem> {
     let own = caller.visible()?;
     looked_up(app, move |app| {
-        let mut body = app.observer.performance().ingest(own.as_ref());
+        let mut body = app.observer.performance(&app.http).ingest(own.as_ref());
         if own.is_none() {
             body["stages"] = ingest_stages(app);
         }
@@ -86,7 +86,7 @@ pub async fn store(State(app): State<AppState>, caller: May<auth::Operate>) -> R
 pub async fn reset(State(app): State<AppState>, caller: May<auth::Operate>) -> Result<Json<Value>, Problem> {
     let own: Option<ProjectName> = caller.visible()?;
     let now = app.engine.now();
-    app.observer.performance().reset(own.as_ref(), now);
+    app.observer.performance(&app.http).reset(own.as_ref(), now);
     Ok(Json(json!({
         "reset": own.as_ref().map_or("all projects", ProjectName::as_str), "at": now.to_string(),
     })))

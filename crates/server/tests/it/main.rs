@@ -29,6 +29,7 @@ mod others;
 mod performance;
 mod query;
 mod real_data;
+mod records;
 mod rows;
 mod scope;
 mod semantics;

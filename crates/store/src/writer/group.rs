@@ -33,6 +33,8 @@ pub struct Group {
     pub replies: Vec<(Done, StoreResult<Receipt>)>,
     /// When its requests with rows were handed in, for the counters.
     pub submitted: Vec<Instant>,
+    /// Somebody besides the server itself has a part in it.
+    pub in_foreground: bool,
     /// Bytes of its requests, given back to the queue's budget.
     pub queued_bytes: u64,
     /// Rows stored and dropped, for the counters.

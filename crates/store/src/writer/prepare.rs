@@ -178,6 +178,7 @@ impl Preparer {
     fn prepare_rows(&mut self, mut rows: RowsSubmission) {
         let done = std::mem::replace(&mut rows.done, Box::new(|_| {}));
         self.group.submitted.push(rows.submitted);
+        self.group.in_foreground |= !rows.in_background;
         let reply = self.try_rows(rows);
         self.group.replies.push((done, reply));
     }
@@ -235,6 +236,7 @@ impl Preparer {
     fn prepare_delete(&mut self, mut record: DeleteRecord, done: Done) {
         let now = self.shared.clock.now();
         record.accepted_us = now.0;
+        self.group.in_foreground = true;
         let reply = self.try_delete(record);
         self.group.replies.push((done, reply));
     }
@@ -264,6 +266,10 @@ impl Preparer {
         *file_bytes += written;
         self.log.bytes += written;
         self.log.last = lsn;
+        if !self.dirty {
+            // Background rows alone are flushed a quiet period after the first of them.
+            self.last_write = Instant::now();
+        }
         self.dirty = true;
         lsn
     }
@@ -281,7 +287,7 @@ impl Preparer {
         group.through = self.log.last;
         self.handed_bytes = group.chunks.iter().map(|(_, chunk)| chunk.memory_bytes() as u64).sum();
         let now = Instant::now();
-        if !group.frames.is_empty() {
+        if !group.frames.is_empty() && group.in_foreground {
             self.last_write = now;
         }
         let wait = Duration::from_micros(self.shared.config.group_wait_us);

@@ -1,10 +1,10 @@
 //! Acknowledged means durable and visible, across restarts, before and after a flush.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidewater_store::disk::{Crash, FakeDisk, RealDisk};
-use tidewater_store::{Lsn, Store, StoreError, SystemClock};
+use tidewater_store::{Lsn, Store, StoreConfig, StoreError, SystemClock};
 
 use crate::world::{NOON, World, config, project, row, rows_in};
 
@@ -205,4 +205,30 @@ fn too_much_in_flight_is_refused_at_once() {
     assert!(stored > 0);
     assert_eq!(world.rows().len(), stored);
     assert_eq!(world.store.stats().queue_bytes, 0);
+}
+
+#[test]
+fn background_rows_do_not_put_off_the_flush_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig { flush_interval_ms: 400, ..config(folder.path()) };
+    let world = World::open(config, Arc::new(RealDisk)).unwrap();
+    let mut rows = 0;
+    let mut background = || {
+        rows += 1;
+        world.put_in_background(&[row(&format!("own{rows}"), rows)]);
+    };
+    world.put(&[row("a", 1)]);
+    let since = Instant::now();
+    while world.store.stats().flushes == 0 {
+        assert!(since.elapsed() < Duration::from_secs(20), "flushed in spite of background rows");
+        background();
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    // Alone they are flushed too, a quiet period after the first of them.
+    let flushes = world.store.stats().flushes;
+    while world.store.stats().flushes < flushes + 2 {
+        assert!(since.elapsed() < Duration::from_secs(40), "background rows are flushed");
+        background();
+        std::thread::sleep(Duration::from_millis(40));
+    }
 }

@@ -113,6 +113,21 @@ impl World {
         rows: &[Row],
         token: Option<Token>,
     ) -> mpsc::Receiver<StoreResult<Receipt>> {
+        self.submit(project_name, rows, token, false)
+    }
+
+    /// Rows of the server's own.
+    pub fn put_in_background(&self, rows: &[Row]) {
+        self.submit("own", rows, None, true).recv().unwrap().unwrap();
+    }
+
+    fn submit(
+        &self,
+        project_name: &str,
+        rows: &[Row],
+        token: Option<Token>,
+        in_background: bool,
+    ) -> mpsc::Receiver<StoreResult<Receipt>> {
         let (sender, receiver) = mpsc::channel();
         self.store.submit(Append {
             dataset: self.dataset,
@@ -120,6 +135,7 @@ impl World {
             batch: batch(rows),
             token,
             extra: format!("reply to {} rows", rows.len()).into_bytes(),
+            in_background,
             done: Box::new(move |outcome| drop(sender.send(outcome))),
         });
         receiver

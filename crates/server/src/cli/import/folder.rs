@@ -76,6 +76,7 @@ impl Folder {
                 batch: batch.clone(),
                 token: Some(Token { token_hash: hash, body_hash: hash }),
                 extra: Vec::new(),
+                in_background: false,
                 done: Box::new(move |result| {
                     // The receiver waits for exactly this.
                     let _ = done.send(result);
