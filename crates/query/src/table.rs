@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use tidewater_aggregate::{Cell, Groups, float_of_order, order_of_float};
+use tidewater_aggregate::{Cell, Codes, Groups, float_of_order, order_of_float};
 use tidewater_model::query::{OrderKey, OrderTarget};
 use tidewater_model::schema::ColumnType;
 use tidewater_model::time::Timestamp;
@@ -40,8 +40,9 @@ impl Table {
         &self.values.partial.groups
     }
 
-    pub fn dimensions(&self, group: usize) -> Vec<Cell> {
-        self.values.dimensions(group)
+    /// See [`Values::dimensions`].
+    pub fn dimensions(&self, group: usize, bucket: &mut Option<(u32, Cell)>) -> Vec<Cell> {
+        self.values.dimensions(group, bucket)
     }
 
     pub fn metrics(&self, group: usize) -> Vec<Cell> {
@@ -81,7 +82,14 @@ impl Table {
     /// are no such numbers at hand.
     pub fn ranks(&self, key: &OrderKey, groups: &[u32]) -> Option<Vec<i64>> {
         match key.target {
-            OrderTarget::Dimension(_) => None,
+            OrderTarget::Dimension(place) => {
+                let Codes::Buckets(_) = self.groups().dimensions[place] else { return None };
+                let rank = |group: &u32| {
+                    let bucket = i64::from(self.groups().key(*group as usize)[place]);
+                    if key.descending { -bucket } else { bucket }
+                };
+                Some(groups.iter().map(rank).collect())
+            }
             OrderTarget::Metric(metric) => self.columns[metric].as_ref()?.ranks(key.descending, groups),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewater_aggregate::Cell;
+use tidewater_aggregate::{Cell, Codes};
 
 use crate::frame::Frame;
 use crate::partial::Partial;
@@ -28,10 +28,15 @@ impl Values {
         evaluate(&self.frame.plan.metrics[metric], &cell, &|| self.seconds(group))
     }
 
-    /// The values of a group's dimensions.
-    pub fn dimensions(&self, group: usize) -> Vec<Cell> {
+    /// The values of a group's dimensions. `bucket` is the bucket of the group before, which in the usual order is often the same one.
+    pub fn dimensions(&self, group: usize, bucket: &mut Option<(u32, Cell)>) -> Vec<Cell> {
         let groups = &self.partial.groups;
-        groups.dimensions.iter().zip(groups.key(group)).map(|(codes, code)| codes.cell(*code)).collect()
+        let cell = |(codes, code): (&Codes, &u32)| match (codes, &*bucket) {
+            (Codes::Buckets(_), Some((known, cell))) if known == code => cell.clone(),
+            (Codes::Buckets(_), _) => bucket.insert((*code, codes.cell(*code))).1.clone(),
+            _ => codes.cell(*code),
+        };
+        groups.dimensions.iter().zip(groups.key(group)).map(cell).collect()
     }
 
     /// The seconds a `rate` of this group is divided by.

@@ -229,11 +229,10 @@ pub fn write_cell(cell: &Cell, shape: &Shape, out: &mut Vec<u8>) {
         Cell::Bool(true) => out.extend_from_slice(b"true"),
         Cell::Bool(false) => out.extend_from_slice(b"false"),
         Cell::Int(value) => quoted(as_text, out, |out| match i64::try_from(*value) {
-            Ok(value) => put(out, format_args!("{value}")),
+            Ok(value) => number_into(&value, out),
             Err(_) => put(out, format_args!("{value}")),
         }),
-        // Rust's shortest form that reads back is a JSON number for every finite double.
-        Cell::Float(value) if value.is_finite() => put(out, format_args!("{value:?}")),
+        Cell::Float(value) if value.is_finite() => number_into(value, out),
         Cell::Float(_) => out.extend_from_slice(b"null"),
         Cell::Money(units) => {
             quoted(as_text, out, |out| out.extend_from_slice(money::format(*units).as_bytes()))
@@ -280,6 +279,11 @@ fn quoted(as_text: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     if as_text {
         out.push(b'"');
     }
+}
+
+/// Writes a number in the shortest form that reads back.
+fn number_into(value: &impl serde::Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("a number is JSON, and writing to a Vec cannot fail");
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
