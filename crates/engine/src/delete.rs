@@ -55,12 +55,12 @@ impl Engine {
             kind: "delete_rows".to_owned(),
             status: "done".to_owned(),
             project: project.to_string(),
-            dataset: rows.dataset,
+            dataset: Some(rows.dataset),
             rows: matched,
             sums_kept,
-            version: receipt.version.to_string(),
+            version: Some(receipt.version.to_string()),
             created_at,
-            finished_at: self.now(),
+            finished_at: Some(self.now()),
         };
         let kept = job.clone();
         self.blocking(move |engine| engine.jobs.put(&kept)).await?;

@@ -19,6 +19,7 @@ use crate::error::{EngineError, EngineResult};
 use crate::in_flight::{InFlight, Permit};
 use crate::jobs::Jobs;
 use crate::keys::Keys;
+use crate::projects::Projects;
 use crate::questions::Questions;
 use crate::rejects::{Reject, Rejects};
 use crate::reserved::is_own_dataset;
@@ -56,6 +57,7 @@ pub struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) keys: Keys,
     pub(crate) jobs: Jobs,
+    pub(crate) projects: Projects,
     pub(crate) cursors: Cursors,
     pub(crate) answers: Answers,
     pub(crate) running: Arc<Running>,
@@ -97,6 +99,7 @@ impl Engine {
         let shared = Shared {
             keys: Keys::open(store.clone())?,
             jobs: Jobs::open(store.clone())?,
+            projects: Projects::open(store.clone())?,
             questions: Questions::open(store.clone(), config.questions_max, clock.now())?,
             usage: Usage::new(store.clone()),
             cursors,

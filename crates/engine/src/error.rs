@@ -63,6 +63,21 @@ pub enum EngineError {
     /// No such job.
     #[error("there is no such job")]
     UnknownJob,
+    /// No such project.
+    #[error("there is no such project")]
+    UnknownProject,
+    /// A project that is to be created is there.
+    #[error("there is a project '{name}' already")]
+    ProjectExists {
+        /// Which.
+        name: String,
+    },
+    /// A project that takes no more rows.
+    #[error("the project '{name}' is being deleted; it can be used again when its job is done")]
+    ProjectDeleting {
+        /// Which.
+        name: String,
+    },
     /// No such running question.
     #[error("there is no such running query")]
     UnknownQuery,

@@ -134,6 +134,7 @@ impl Engine {
         if self.is_closing() && request.origin == Origin::Client {
             return Err(EngineError::ShuttingDown);
         }
+        self.projects.check_takes_rows(&request.project)?;
         let (id, dataset) =
             self.store.dataset(&request.dataset).ok_or_else(|| self.unknown_dataset(&request.dataset))?;
         // A packed body may grow a thousandfold, so its own size does not tell the work it makes.

@@ -1,4 +1,4 @@
-//! Jobs: what an administrator started and can look up later. Today that is deletes of rows.
+//! Jobs: what an administrator started and can look up later. That is deletes of rows and of projects.
 
 use serde::{Deserialize, Serialize};
 use tidewater_model::time::Timestamp;
@@ -17,14 +17,14 @@ const JOBS_MAX: usize = 1_000;
 pub struct Job {
     /// For `GET /jobs/ID`; ids sort by age.
     pub id: String,
-    /// What it does: `delete_rows`.
+    /// What it does: `delete_rows`, `delete_project`.
     pub kind: String,
-    /// `done`: this version answers only when the work is done.
+    /// `running` or `done`.
     pub status: String,
     /// Whose rows.
     pub project: String,
-    /// Of which dataset.
-    pub dataset: String,
+    /// Of which dataset; none for all.
+    pub dataset: Option<String>,
     /// Rows that matched in the snapshot taken just before; rows that were acknowledged in between are deleted too.
     pub rows: u64,
     /// Roll-ups of expired rows, as "roll-up/tier", whose sums still count rows the delete speaks of: they do not tell them apart,
@@ -32,11 +32,11 @@ pub struct Job {
     #[serde(default)]
     pub sums_kept: Vec<String>,
     /// The state from which on they are gone.
-    pub version: String,
+    pub version: Option<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it was done.
-    pub finished_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
 }
 
 /// All kept jobs.

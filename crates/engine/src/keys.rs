@@ -200,6 +200,23 @@ impl Keys {
         Ok(())
     }
 
+    /// Removes all keys that are bound to a project.
+    pub(crate) fn revoke_project(&self, project: &str) -> EngineResult<()> {
+        let _changes = self.change();
+        let is_meant = |key: &ApiKey| key.project.as_deref() == Some(project);
+        let ids: Vec<String> = self
+            .read()
+            .values()
+            .filter(|held| is_meant(&held.key) && !held.is_replaced)
+            .map(|held| held.key.id.clone())
+            .collect();
+        for id in &ids {
+            self.store.kv_delete(SPACE, id)?;
+            self.write().retain(|_, held| held.key.id != *id);
+        }
+        Ok(())
+    }
+
     /// Stores when keys were last used, where that has changed.
     pub(crate) fn save_uses(&self) -> EngineResult<()> {
         let used = |listed: ListedKey| Some((listed.key.id.clone(), listed.last_used_at?.0));

@@ -21,6 +21,7 @@ mod ingest;
 mod jobs;
 mod keys;
 mod page;
+mod projects;
 mod questions;
 mod ready;
 mod rejects;
@@ -53,6 +54,7 @@ pub use keys::{
     ApiKey, GRACE_MAX, KEY_NAME_BYTES_MAX, Keys, ListedKey, NewKey, Refusal, Scope, check_filters,
 };
 pub use page::{AnswerFacts, CacheUse, PageRows, QueryReply};
+pub use projects::Project;
 pub use questions::{QuestionHandle, QuestionRecord, RollupUse};
 pub use ready::Part;
 pub use rejects::Reject;

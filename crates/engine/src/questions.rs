@@ -134,6 +134,12 @@ impl Questions {
         self.lock().follow(&datasets, now);
     }
 
+    /// Forgets a project's questions, also stored ones.
+    pub fn forget(&self, project: &str) -> EngineResult<()> {
+        self.lock().forget(project);
+        self.save_groups(usize::MAX)
+    }
+
     /// Stores some of what changed.
     pub fn save(&self) -> EngineResult<()> {
         self.save_groups(GROUPS_PER_SAVE)

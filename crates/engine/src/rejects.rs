@@ -95,6 +95,11 @@ impl Rejects {
         rows
     }
 
+    /// Forgets a project's rows.
+    pub fn forget(&self, project: &ProjectName) {
+        self.lock().remove(project);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ProjectName, Ring>> {
         self.rings.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -95,7 +95,7 @@ impl May<QueryOrCached> {
     }
 }
 
-needed!(Ingest, Query, Rows, Schema, Status, Define, Delete, Keys, Operate);
+needed!(Ingest, Query, Rows, Schema, Status, Define, Delete, Keys, Projects, Operate);
 
 impl Caller {
     /// What kind of user it is.

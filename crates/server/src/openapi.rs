@@ -48,7 +48,7 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
     components.add_security_scheme("bearer", bearer);
     components.add_security_scheme("api_key", header);
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             complete_operation(operation, OPEN_PATHS.contains(&path.as_str()));
         }

@@ -186,6 +186,13 @@ impl From<&EngineError> for Problem {
             }
             EngineError::UnknownKey => Problem::new(StatusCode::NOT_FOUND, "unknown_key", detail),
             EngineError::UnknownJob => Problem::new(StatusCode::NOT_FOUND, "unknown_job", detail),
+            EngineError::UnknownProject => Problem::new(StatusCode::NOT_FOUND, "unknown_project", detail),
+            EngineError::ProjectExists { .. } => {
+                Problem::new(StatusCode::CONFLICT, "project_exists", detail).at("name")
+            }
+            EngineError::ProjectDeleting { .. } => {
+                Problem::new(StatusCode::CONFLICT, "project_deleting", detail).at("project")
+            }
             EngineError::UnknownQuery => Problem::new(StatusCode::NOT_FOUND, "unknown_query", detail),
             EngineError::TooMany { .. } => Problem::new(StatusCode::CONFLICT, "limit_exceeded", detail),
             EngineError::ShuttingDown => Problem::unavailable("shutting_down", detail, 5),

@@ -23,7 +23,7 @@ use crate::openapi;
 use crate::problem::Problem;
 use crate::replies::Replies;
 use crate::routes::{
-    admin, advisor, datasets, health, ingest, keys, page, performance, query, rollups, rows,
+    admin, advisor, datasets, health, ingest, keys, page, performance, projects, query, rollups, rows,
 };
 use crate::work::Work;
 
@@ -46,7 +46,8 @@ pub fn router(
         .routes(routes!(rows::delete)) //                    POST   /api/v1/rows/delete
         .routes(routes!(datasets::list)) //                  GET    /api/v1/datasets
         .routes(routes!(datasets::get, datasets::put, datasets::drop)) // GET PUT DELETE /api/v1/datasets/{name}
-        .routes(routes!(datasets::projects)) //              GET    /api/v1/projects
+        .routes(routes!(projects::list, projects::create)) // GET    POST /api/v1/projects
+        .routes(routes!(projects::get, projects::change, projects::delete)) // GET PATCH DELETE /api/v1/projects/{name}
         .routes(routes!(ingest::rejects)) //                 GET    /api/v1/ingest/rejects
         .routes(routes!(keys::list, keys::create)) //        GET    POST /api/v1/keys
         .routes(routes!(keys::revoke)) //                    DELETE /api/v1/keys/{id}

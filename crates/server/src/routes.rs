@@ -8,6 +8,7 @@ pub mod ingest;
 pub mod keys;
 pub mod page;
 pub mod performance;
+pub mod projects;
 pub mod query;
 pub mod rollups;
 pub mod rows;

@@ -141,6 +141,7 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     let server = connections::listen(listener, router, open);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     started(&Started { address, is_encrypted, admin_key });
+    engine.finish_project_deletes();
     let questions = tokio::spawn({
         let engine = engine.clone();
         async move {

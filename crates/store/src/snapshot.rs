@@ -120,6 +120,8 @@ impl DatasetView {
         let mut projects: Vec<ProjectName> = self.latest.keys().chain(in_memory.flatten()).cloned().collect();
         projects.sort_unstable();
         projects.dedup();
+        // The version of a project's rows is remembered beyond the rows themselves.
+        projects.retain(|project| self.units.iter().any(|unit| unit.span(project).is_some()));
         projects
     }
 

@@ -206,6 +206,17 @@ impl QuestionLog {
     }
 
     /// Keeps only what still exists, and watches roll-ups that are new.
+    pub fn forget(&mut self, project: &str) {
+        let dirty = &mut self.dirty;
+        self.records.retain(|_, (group, _)| {
+            let stays = group.1 != project;
+            if !stays {
+                dirty.insert(group.clone());
+            }
+            stays
+        });
+    }
+
     pub fn follow(&mut self, datasets: &[Arc<Dataset>], now: Timestamp) {
         let known: BTreeMap<&str, &Dataset> =
             datasets.iter().map(|dataset| (&*dataset.name, &**dataset)).collect();

@@ -239,18 +239,20 @@ pub struct JobReply {
 pub struct Job {
     id: String,
     kind: String,
-    /// `done`
+    /// `running` or `done`.
     status: String,
     project: String,
-    dataset: String,
+    /// Null for all.
+    dataset: Option<String>,
     /// Rows that matched just before.
     deleted: u64,
     /// Roll-ups of expired rows, as "roll-up/tier", whose sums still count what was deleted: they do not tell those rows apart, and
     /// name nobody.
     sums_kept: Vec<String>,
-    version: String,
+    /// From which on the rows are gone.
+    version: Option<String>,
     created_at: String,
-    finished_at: String,
+    finished_at: Option<String>,
 }
 
 /// A dataset's definition.
@@ -286,10 +288,44 @@ pub struct DatasetList {
     datasets: Vec<Dataset>,
 }
 
-/// Names of projects.
+/// A project to create.
+#[derive(ToSchema)]
+pub struct NewProject {
+    /// `[a-z0-9_-]{1,64}`; it never changes.
+    name: String,
+    /// For people.
+    #[schema(required = false)]
+    title: Option<String>,
+}
+
+/// What changes of a project.
+#[derive(ToSchema)]
+pub struct ProjectChange {
+    /// Null for none.
+    title: Option<String>,
+}
+
+/// A project.
+#[derive(ToSchema)]
+pub struct Project {
+    name: String,
+    /// For people.
+    title: Option<String>,
+    /// When it was created; null where it came with its first rows.
+    created_at: Option<String>,
+    /// `active` or `deleting`.
+    state: String,
+    /// The job that deletes it.
+    job: Option<String>,
+}
+
+/// Projects.
 #[derive(ToSchema)]
 pub struct ProjectList {
+    /// Names.
     projects: Vec<String>,
+    /// The same with what is known of them.
+    details: Vec<Project>,
 }
 
 /// A key to make.

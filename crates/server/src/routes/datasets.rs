@@ -1,10 +1,10 @@
-//! Datasets: what columns and metrics there are. Projects: whose rows there are.
+//! Datasets: what columns and metrics there are.
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tidewater_engine::{EngineError, is_own_dataset, is_own_project};
+use tidewater_engine::{EngineError, is_own_dataset};
 use tidewater_model::names::check_name;
 use tidewater_model::schema::{Dataset, DatasetDefinition};
 
@@ -96,19 +96,4 @@ pub async fn drop(
     not_own(&name)?;
     app.engine.drop_dataset(name).await.map_err(missing)?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Projects that have rows and that the caller can see.
-#[utoipa::path(get, path = "/api/v1/projects", tag = "datasets", responses((status = 200, body = schema::ProjectList)))]
-pub async fn projects(
-    State(app): State<AppState>,
-    caller: May<auth::Schema>,
-) -> Result<Json<Value>, Problem> {
-    let mut names = Vec::new();
-    for project in app.engine.store().projects() {
-        if caller.sees(project.as_str())? && !is_own_project(project.as_str()) {
-            names.push(Value::from(project.as_str()));
-        }
-    }
-    Ok(Json(json!({ "projects": names })))
 }

@@ -170,6 +170,6 @@ pub fn job_json(job: &Job) -> Value {
         "sums_kept": job.sums_kept,
         "version": job.version,
         "created_at": job.created_at.to_string(),
-        "finished_at": job.finished_at.to_string(),
+        "finished_at": job.finished_at.map(|at| at.to_string()),
     }})
 }

@@ -40,6 +40,7 @@ const fn route(
 }
 
 const QUESTION: &str = r#"{"dataset": "edits", "metrics": ["cost"], "date_range": "1h"}"#;
+const PROJECT: &str = "/api/v1/projects/{name}";
 const DATASET: &str = "/api/v1/datasets/{name}";
 
 /// Every route there is.
@@ -71,6 +72,10 @@ const ROUTES: &[Route] = &[
     route(("GET", DATASET), "/api/v1/datasets/edits", "", Permission("schema")),
     route(("PUT", DATASET), "/api/v1/datasets/edits", r#"{"time": "ts"}"#, AllProjects("define")),
     route(("DELETE", DATASET), "/api/v1/datasets/none", "", AllProjects("define")),
+    route(("POST", "/api/v1/projects"), "/api/v1/projects", r#"{"name": "red"}"#, Permission("projects")),
+    route(("GET", PROJECT), "/api/v1/projects/none", "", Permission("schema")),
+    route(("PATCH", PROJECT), "/api/v1/projects/none", r#"{"title": "None"}"#, Permission("projects")),
+    route(("DELETE", PROJECT), "/api/v1/projects/none", "", Permission("projects")),
     route(("GET", "/api/v1/projects"), "/api/v1/projects", "", Permission("schema")),
     route(("GET", "/api/v1/status"), "/api/v1/status", "", Permission("status")),
     route(("GET", "/api/v1/keys"), "/api/v1/keys", "", Permission("keys")),

@@ -69,7 +69,7 @@ fn a_bound_key_sees_its_project_only() {
         .query(&json!({"dataset": "edits", "metrics": ["edits"], "date_range": "all", "project": "red"}));
     assert_eq!(all["results"][0]["metrics"][0], 2);
     let projects = server.request("GET", "/api/v1/projects").key(Some(&red)).send().expect(200).json();
-    assert_eq!(projects, json!({"projects": ["red"]}));
+    assert_eq!(projects["projects"], json!(["red"]));
 }
 
 #[test]

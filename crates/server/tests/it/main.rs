@@ -27,6 +27,7 @@ mod monitoring;
 mod naive;
 mod others;
 mod performance;
+mod projects;
 mod query;
 mod real_data;
 mod records;
