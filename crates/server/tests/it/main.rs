@@ -17,6 +17,7 @@ mod differential;
 mod docs;
 mod errors;
 mod faults;
+mod hostile;
 mod ingest;
 mod jwt;
 mod lifecycle;
