@@ -33,7 +33,7 @@ def cached_http(bench):
     figures = {"ours": [], "bare": []}
     with rollups.server(bench, "rollups") as running:
         figures["x_cache"] = prepare(bench, running)
-        with bare_handler(bench, "cached-answer.json", "/api/v1/query") as url:
+        with bare_handler(bench, "cached-answer.json", "/api/v1/query") as (url, _):
             for _ in range(3):
                 figures["ours"].append(wrk(bench, running.url))
                 figures["bare"].append(wrk(bench, url))
@@ -63,7 +63,7 @@ def per_s(run):
 
 @contextlib.contextmanager
 def bare_handler(bench, body, path):
-    """The address of a handler that answers every request to the path with the file's bytes."""
+    """Address and process id of a handler that answers every request to the path with the file's bytes."""
     address = ("127.0.0.1", free_port())
     url = f"http://{address[0]}:{address[1]}"
     arguments = ["bare", "--listen", f"{address[0]}:{address[1]}", "--body", bench.path(body), "--path", path]
@@ -78,7 +78,7 @@ def bare_handler(bench, body, path):
                 if time.monotonic() > deadline or process.poll() is not None:
                     raise
                 time.sleep(0.05)
-        yield url
+        yield url, process.pid
     finally:
         process.kill()
         process.wait()

@@ -39,7 +39,8 @@ def lines(results, line):
     figures = results.get("request_cost")
     if figures:
         cost = 1 - figures["ours_share"]
-        about = f"without key and limits {1 - figures['live_share']:.0%}, {figures['errors']} errors; < {REQUEST_COST_MAX:.0%}"
+        cpu = ", ".join(f"{name} {figures[f'{name}_cpu_us']:.1f}" for name in ("ours", "live", "bare"))
+        about = f"µs of server CPU a request: {cpu}; without key and limits {1 - figures['live_share']:.0%}, {figures['errors']} errors; < {REQUEST_COST_MAX:.0%}"
         name = "key, limits, ids, beside a bare handler"
         yield line(name, f"{cost:.1%}", target=about, met=cost < REQUEST_COST_MAX and not figures["errors"])
 

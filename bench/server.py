@@ -27,6 +27,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def cpu_seconds(pid):
+    """Processor time of a process so far, user and system."""
+    with open(f"/proc/{pid}/stat") as stat:
+        # The name in parentheses may hold spaces; the 12th and 13th fields after it are utime and stime.
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Server:
     """A running server on a data folder; use it as a context manager, so that it is stopped."""
 
@@ -100,11 +108,8 @@ class Server:
         raise RuntimeError("the kernel reports no VmHWM")
 
     def cpu_seconds(self):
-        """Processor time of the process so far, user and system."""
-        with open(f"/proc/{self.process.pid}/stat") as stat:
-            # The name in parentheses may hold spaces; the 12th and 13th fields after it are utime and stime.
-            fields = stat.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time of the process so far."""
+        return cpu_seconds(self.process.pid)
 
     def disk(self):
         """Files and bytes of the data folder, as allocated on disk."""
