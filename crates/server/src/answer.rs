@@ -2,6 +2,7 @@
 //!
 //! Not here: what is in an answer (`engine`, `query`).
 
+mod coding;
 mod columnar;
 mod csv;
 mod json;
@@ -9,7 +10,7 @@ mod json;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tidewater_engine::{CacheUse, QueryReply};
@@ -18,8 +19,11 @@ use tidewater_query::{AnswerRow, Cell};
 
 use crate::problem::Problem;
 
+pub use coding::{Coding, PACKED_BYTES_MIN};
 pub use json::{Shape, explained, write_cell, write_string};
 
+/// Larger bodies are packed on another thread, because that takes a milli-second and more.
+const PACKED_INLINE_BYTES_MAX: usize = 128 << 10;
 /// Parquet's registered media type.
 pub const PARQUET: &str = "application/vnd.apache.parquet";
 /// Newline-delimited JSON.
@@ -112,6 +116,8 @@ pub struct Written {
     body: Bytes,
     etag: HeaderValue,
     wire: Wire,
+    /// Of the body.
+    coding: Coding,
 }
 
 impl Written {
@@ -127,7 +133,25 @@ impl Written {
         };
         let etag =
             HeaderValue::from_maybe_shared(Bytes::from(etag)).map_err(|error| Problem::internal(&error))?;
-        Ok(Written { body: Bytes::from(body), etag, wire })
+        Ok(Written { body: Bytes::from(body), etag, wire, coding: Coding::Identity })
+    }
+
+    /// The same reply with its body packed, where that is worth it.
+    pub async fn packed(self, coding: Coding) -> Self {
+        let is_worth_it = self.body.len() >= PACKED_BYTES_MIN && self.wire != Wire::Parquet;
+        if coding == Coding::Identity || !is_worth_it {
+            return self;
+        }
+        let packed = if self.body.len() <= PACKED_INLINE_BYTES_MAX {
+            coding.pack(&self.body).ok()
+        } else {
+            let body = self.body.clone();
+            tokio::task::spawn_blocking(move || coding.pack(&body).ok()).await.ok().flatten()
+        };
+        match packed {
+            Some(packed) => Written { body: Bytes::from(packed), coding, ..self },
+            None => self,
+        }
     }
 
     /// Bytes it holds.
@@ -142,12 +166,15 @@ impl Written {
         } else {
             let mut response = self.body.clone().into_response();
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.wire.media_type()));
+            if let Some(coding) = self.coding.name() {
+                response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+            }
             response
         };
         let set = response.headers_mut();
         set.insert(ETAG, self.etag.clone());
         set.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-        set.insert(VARY, HeaderValue::from_static("Accept, Authorization"));
+        set.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding, Authorization"));
         set.insert(X_CACHE, HeaderValue::from_static(cache.name()));
         let timing = format!("query;dur={:.3}", elapsed.as_secs_f64() * 1e3);
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(timing)) {

@@ -8,6 +8,7 @@ use tidewater_engine::Engine;
 use crate::auth::jwt::Jwts;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::cors::Origins;
 use crate::limits::Limits;
 use crate::metrics::HttpMetrics;
 use crate::observe::Observer;
@@ -24,6 +25,8 @@ pub struct App {
     pub config: Config,
     /// Who is connected.
     pub connections: Arc<Connections>,
+    /// Web pages of other sites that may ask.
+    pub origins: Origins,
     /// Replies to questions in their written form.
     pub replies: Replies,
     /// How much callers, projects and addresses may ask.

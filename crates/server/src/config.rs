@@ -4,6 +4,7 @@
 
 mod auth;
 mod cache;
+mod cors;
 mod ingest;
 mod limits;
 mod load;
@@ -23,6 +24,7 @@ use tidewater_model::schema::DatasetDefinition;
 
 pub use auth::{AuthConfig, JwtConfig};
 pub use cache::CacheConfig;
+pub use cors::CorsConfig;
 pub use ingest::IngestConfig;
 pub use limits::LimitsConfig;
 pub use load::{Sources, load};
@@ -42,6 +44,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Encryption of connections.
     pub tls: TlsConfig,
+    /// Web pages of other sites.
+    pub cors: CorsConfig,
     /// The embedded store.
     pub store: StoreSection,
     /// Questions.

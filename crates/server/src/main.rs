@@ -9,6 +9,7 @@ mod body;
 mod cli;
 mod config;
 mod connections;
+mod cors;
 mod exposition;
 mod limits;
 mod logging;

@@ -21,6 +21,7 @@ use tidewater_engine::Access;
 use tidewater_model::names::ProjectName;
 
 use crate::app::AppState;
+use crate::cors;
 use crate::metrics::{HttpMetrics, method_name};
 use crate::problem::Problem;
 
@@ -125,11 +126,16 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     app.http.began();
     let unanswered = Unanswered(&app.http);
     let received_bytes = request.body().size_hint().exact();
-    let response = next.run(bodies::count_request(&app, route, request)).await;
+    let origin = cors::asked(&app, &request);
+    let response = match cors::preflight(&origin, &request) {
+        Some(response) => response,
+        None => next.run(bodies::count_request(&app, route, request)).await,
+    };
     let elapsed = started.elapsed();
     std::mem::forget(unanswered);
     app.http.answered(route, &method, response.status(), elapsed);
-    let response = complete(response, &id, &method, app.http.route_name(route), elapsed);
+    let mut response = complete(response, &id, &method, app.http.route_name(route), elapsed);
+    cors::mark(origin, response.headers_mut());
     app.observer.note(Event::Request(RequestEvent {
         at: app.engine.now(),
         route,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use tidewater_engine::{AnswerCache, Engine, Lease, Visibility};
 
-use crate::answer::{Wire, Written};
+use crate::answer::{Coding, Wire, Written};
 use crate::auth::Caller;
 use crate::observe::About;
 
@@ -20,6 +20,7 @@ use crate::observe::About;
 pub struct RequestKey {
     is_post: bool,
     wire: Wire,
+    coding: Coding,
     visibility: Visibility,
     query_projects: Vec<String>,
     header_project: Option<String>,
@@ -28,20 +29,21 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// Of a question in a body.
-    pub fn post(caller: &Caller, wire: Wire, body: Bytes) -> Self {
-        RequestKey::new(true, caller, wire, body)
+    pub fn post(caller: &Caller, form: (Wire, Coding), body: Bytes) -> Self {
+        RequestKey::new(true, caller, form, body)
     }
 
     /// Of a question in a URL.
-    pub fn get(caller: &Caller, wire: Wire, query: String) -> Self {
-        RequestKey::new(false, caller, wire, Bytes::from(query))
+    pub fn get(caller: &Caller, form: (Wire, Coding), query: String) -> Self {
+        RequestKey::new(false, caller, form, Bytes::from(query))
     }
 
-    fn new(is_post: bool, caller: &Caller, wire: Wire, text: Bytes) -> Self {
+    fn new(is_post: bool, caller: &Caller, (wire, coding): (Wire, Coding), text: Bytes) -> Self {
         let (visibility, query, header) = caller.scope();
         RequestKey {
             is_post,
             wire,
+            coding,
             visibility,
             query_projects: query.to_vec(),
             header_project: header.map(str::to_owned),

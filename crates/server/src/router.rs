@@ -9,13 +9,16 @@ use axum::{Router, middleware};
 use tidewater_engine::Engine;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate, SizeAbove};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::answer::{PACKED_BYTES_MIN, PARQUET};
 use crate::app::{App, AppState};
 use crate::auth::jwt::Jwts;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::cors::Origins;
 use crate::limits::{Limits, guard};
 use crate::metrics::HttpMetrics;
 use crate::observe::{Observer, observe, panicked};
@@ -70,7 +73,7 @@ pub fn router(
         .routes(routes!(openapi::serve)) //                  GET    /api/v1/openapi.json
         .routes(routes!(page::page)) //                      GET    /
         .routes(routes!(page::docs)) //                      GET    /docs
-        .layer(CompressionLayer::new());
+        .layer(CompressionLayer::new().compress_when(worth_packing()));
     let (router, document) = small.merge(large).split_for_parts();
     let document = openapi::complete(document);
     let app: AppState = Arc::new(App {
@@ -78,6 +81,7 @@ pub fn router(
         engine,
         connections,
         jwts,
+        origins: Origins::read(&config.cors.origins),
         replies: Replies::new(config.cache.answers_bytes_max / 2),
         limits: Limits::new(&config.limits, config.server.trusted_proxies.clone()),
         work: Work::new(Duration::from_millis(config.log.slow_query_ms)),
@@ -93,6 +97,12 @@ pub fn router(
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
         .with_state(Arc::clone(&app));
     Ok((router, app))
+}
+
+/// What is long enough and not packed already. Answers to questions come packed (`answer`), so that kept ones are packed once.
+fn worth_packing() -> impl Predicate {
+    const BYTES_MIN: u64 = PACKED_BYTES_MIN as u64;
+    DefaultPredicate::new().and(SizeAbove::new(BYTES_MIN)).and(NotForContentType::const_new(PARQUET))
 }
 
 async fn not_found() -> Problem {

@@ -189,7 +189,9 @@ pub struct RowsQuestion {
     project: Option<String>,
     date_range: Option<Value>,
     timezone: Option<String>,
+    #[schema(nullable = false)]
     filters: Option<Vec<Value>>,
+    #[schema(nullable = false)]
     columns: Option<Vec<String>>,
     /// `desc` (default) or `asc`, by time.
     order: Option<String>,
@@ -225,6 +227,7 @@ pub struct RowsDelete {
     /// Absent: all times.
     date_range: Option<Value>,
     timezone: Option<String>,
+    #[schema(nullable = false)]
     filters: Option<Vec<Value>>,
 }
 
@@ -261,13 +264,15 @@ pub struct Definition {
     #[schema(example = "ts")]
     time: Option<String>,
     id: Option<String>,
+    #[schema(nullable = false)]
     sort: Option<Vec<String>>,
-    #[schema(example = json!({"channel": "string", "added": "int"}))]
+    #[schema(example = json!({"channel": "string", "added": "int"}), nullable = false)]
     columns: Option<BTreeMap<String, String>>,
-    #[schema(example = json!({"edits": {"agg": "count"}}))]
+    #[schema(example = json!({"edits": {"agg": "count"}}), nullable = false)]
     metrics: Option<BTreeMap<String, Value>>,
+    #[schema(nullable = false)]
     rollups: Option<Vec<Value>>,
-    #[schema(example = json!({"raw": "90d"}))]
+    #[schema(example = json!({"raw": "90d"}), nullable = false)]
     retention: Option<BTreeMap<String, Value>>,
 }
 

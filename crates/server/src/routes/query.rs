@@ -13,7 +13,7 @@ use tidewater_engine::{CacheUse, EngineResult, QueryReply};
 use tidewater_model::limits::BATCH_QUERIES_MAX;
 use tidewater_model::query::QueryRequest;
 
-use crate::answer::{self, Wire, Written, X_CACHE};
+use crate::answer::{self, Coding, Wire, Written, X_CACHE};
 use crate::app::AppState;
 use crate::auth::{self, Caller, May};
 use crate::body::{JsonBody, TextBody, url_parameters};
@@ -28,7 +28,10 @@ const X_SERVED_FROM_CACHE: HeaderName = HeaderName::from_static("x-served-from-c
 
 /// Answers a question.
 #[utoipa::path(post, path = "/api/v1/query", tag = "query", request_body = schema::Question,
-    responses((status = 200, body = schema::Answer, headers(
+    responses((status = 200, description = "The answer, in the form that `Accept` asks for.",
+            content((schema::Answer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+                (Vec<u8> = "application/vnd.apache.parquet")),
+            headers(
             ("ETag" = String, description = "Names this answer; `If-None-Match` with it gives 304 while it holds."),
             ("X-Cache" = String, description = "`hit`: nothing was computed for this caller; `partial`: partial results were there; `miss`: neither."),
             ("X-Served-From-Cache" = String, description = "`true`: the caller is over a limit and gets an answer that was there, `Age` seconds old."),
@@ -42,7 +45,7 @@ pub async fn query(
     TextBody(body): TextBody,
 ) -> Result<Response, Problem> {
     let asked = Asked::new(&id, &headers)?;
-    let key = RequestKey::post(&caller, asked.wire, body);
+    let key = RequestKey::post(&caller, (asked.wire, asked.coding), body);
     asked.reply(&app, &caller, key, in_body).await
 }
 
@@ -57,7 +60,10 @@ fn in_body(body: &[u8]) -> Result<QueryRequest, Problem> {
         ("metrics" = Option<String>, Query, description = "Without `q`: names, separated by commas."),
         ("dimensions" = Option<String>, Query, description = "Without `q`: names, separated by commas."),
         ("date_range" = Option<String>, Query, description = "Without `q`: a word, or two times separated by a comma.")),
-    responses((status = 200, body = schema::Answer, headers(
+    responses((status = 200, description = "The answer, in the form that `Accept` asks for.",
+            content((schema::Answer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+                (Vec<u8> = "application/vnd.apache.parquet")),
+            headers(
             ("ETag" = String, description = "As for POST."),
             ("X-Cache" = String, description = "As for POST."),
             ("Server-Timing" = String, description = "As for POST."))),
@@ -70,7 +76,7 @@ pub async fn query_get(
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Problem> {
     let asked = Asked::new(&id, &headers)?;
-    let key = RequestKey::get(&caller, asked.wire, raw.unwrap_or_default());
+    let key = RequestKey::get(&caller, (asked.wire, asked.coding), raw.unwrap_or_default());
     asked.reply(&app, &caller, key, in_url).await
 }
 
@@ -100,6 +106,7 @@ struct Asked<'a> {
     id: &'a RequestId,
     headers: &'a HeaderMap,
     wire: Wire,
+    coding: Coding,
     started: Instant,
     /// What the question is about, once it has been read.
     about: OnceLock<Arc<About>>,
@@ -108,7 +115,8 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn new(id: &'a RequestId, headers: &'a HeaderMap) -> Result<Self, Problem> {
         let wire = Wire::negotiate(headers)?;
-        Ok(Asked { id, headers, wire, started: Instant::now(), about: OnceLock::new() })
+        let coding = Coding::negotiate(headers);
+        Ok(Asked { id, headers, wire, coding, started: Instant::now(), about: OnceLock::new() })
     }
 }
 
@@ -191,7 +199,7 @@ impl Asked<'_> {
         }
         let reply = app.engine.query(request, project).await?;
         let began = Instant::now();
-        let written = Arc::new(Written::new(&reply, self.wire)?);
+        let written = Arc::new(Written::new(&reply, self.wire)?.packed(self.coding).await);
         app.work.rendering.add_duration(began.elapsed());
         if let Some(lease) = reply.lease {
             app.replies.keep(key, Arc::clone(&written), about, lease);
