@@ -19,8 +19,8 @@ pub struct ServerConfig {
     /// Slowest arrival of a request body on average, in bytes per second, after a first `body_idle_ms`. Default 1,024: a client that
     /// sends a byte now and then is given up too. 0: none. `TIDEWATER_SERVER__BODY_BYTES_PER_S_MIN`.
     pub body_bytes_per_s_min: u64,
-    /// Open connections, after which an idle one is closed for a new one, or the new one gets 503. Default 16,384: about 12 KiB of
-    /// memory each while idle. `TIDEWATER_SERVER__CONNECTIONS_MAX`.
+    /// Open connections, after which an idle one is closed for a new one, or the new one gets 503. Default 10,240: about 3 KiB of
+    /// memory each before its first request, 28 KiB after it. `TIDEWATER_SERVER__CONNECTIONS_MAX`.
     pub connections_max: usize,
     /// Longest time for the head of a request to get complete, in milli-seconds. Default 10,000.
     /// `TIDEWATER_SERVER__HEAD_MS`.
@@ -57,7 +57,7 @@ impl Default for ServerConfig {
             body_bytes_max: 16 << 20,
             body_idle_ms: 30_000,
             body_bytes_per_s_min: 1_024,
-            connections_max: 16_384,
+            connections_max: 10_240,
             head_ms: 10_000,
             head_bytes_max: 64 << 10,
             headers_max: 100,
