@@ -73,6 +73,10 @@ pub fn json(body: &[u8]) -> Result<Value, Problem> {
 
 /// Gives a JSON object the shape of `T`.
 pub fn from_json<T: DeserializeOwned>(json: Value) -> Result<T, Problem> {
+    // A list would be taken for the members in their order.
+    if !json.is_object() {
+        return Err(Problem::bad_request("invalid_value", "the body does not fit: it must be a JSON object"));
+    }
     serde_json::from_value(json).map_err(|error| {
         let text = error.to_string();
         let code = if text.starts_with("unknown field") {

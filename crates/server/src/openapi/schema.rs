@@ -264,7 +264,6 @@ pub struct Definition {
     #[schema(example = "ts")]
     time: Option<String>,
     id: Option<String>,
-    #[schema(nullable = false)]
     sort: Option<Vec<String>>,
     #[schema(example = json!({"channel": "string", "added": "int"}), nullable = false)]
     columns: Option<BTreeMap<String, String>>,
