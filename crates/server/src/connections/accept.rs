@@ -28,7 +28,7 @@ const REFUSALS_AT_ONCE_MAX: usize = 128;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a client reads when all places are taken. It is written without reading what was asked, so it costs next to nothing.
 const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-    connection: close\r\ncontent-length: 173\r\n\r\n\
+    connection: close\r\ncontent-length: 175\r\n\r\n\
     {\"type\":\"urn:tidewater:problem:overloaded\",\"title\":\"Service Unavailable\",\"status\":503,\
     \"detail\":\"the server has as many connections as it takes; try again\",\"code\":\"overloaded\"}";
 
