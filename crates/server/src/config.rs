@@ -11,6 +11,7 @@ mod load;
 mod log;
 mod metrics;
 mod observe;
+mod otlp;
 mod query;
 mod secret;
 mod server;
@@ -31,6 +32,7 @@ pub use load::{Sources, load};
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
 pub use observe::ObserveConfig;
+pub use otlp::OtlpConfig;
 pub use query::QueryConfig;
 pub use server::ServerConfig;
 pub use store::StoreSection;
@@ -62,6 +64,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What the server keeps about its own work.
     pub observe: ObserveConfig,
+    /// Export of the server's own traces and metrics.
+    pub otlp: OtlpConfig,
     /// Credentials.
     pub auth: AuthConfig,
     /// Datasets to create or widen at start, as `PUT /api/v1/datasets/NAME` would.
@@ -75,6 +79,9 @@ impl Config {
         let mut shown = self.clone();
         shown.auth.admin_key.redact();
         shown.auth.jwt.secret.redact();
+        if !shown.otlp.headers.is_empty() {
+            "(set)".clone_into(&mut shown.otlp.headers);
+        }
         if !shown.metrics.token.is_empty() {
             "(set)".clone_into(&mut shown.metrics.token);
         }

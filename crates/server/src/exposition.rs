@@ -96,9 +96,10 @@ fn observing(app: &App, out: &mut Families) {
     let dropped = out.family(
         "tidewater_observations_dropped_total",
         Kind::Counter,
-        "What the server could not keep about its own work, by kind: events (the buffer before all sums was full), records (rows of its own dataset that could not be stored).",
+        "What the server could not keep about its own work, by kind: events (the buffer before all sums was full), records (rows of its own dataset that could not be stored), spans \
+         (requests and questions that no collector took), exports (that failed).",
     );
-    let (events, records) = app.observer.dropped();
-    dropped.add(&[("kind", "events")], events);
-    dropped.add(&[("kind", "records")], records);
+    for (kind, count) in app.observer.dropped() {
+        dropped.add(&[("kind", kind)], count);
+    }
 }

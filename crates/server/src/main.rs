@@ -16,6 +16,7 @@ mod logging;
 mod metrics;
 mod observe;
 mod openapi;
+mod otlp;
 mod performance;
 mod problem;
 mod records;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use tidewater_store::Histogram;
 
-pub use families::{Families, Figure, Kind};
+pub use families::{Families, Family, Figure, Kind, Labels, Sampled};
 pub use process::{ProcessFacts, start_time_seconds};
 pub use text::write as to_text;
 

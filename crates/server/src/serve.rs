@@ -164,6 +164,10 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
         let app = Arc::clone(&app);
         async move { app.observer.run(&app.engine, &app.http).await }
     });
+    let exporting = app.observer.otlp().map(|otlp| {
+        let (otlp, app) = (Arc::clone(otlp), Arc::clone(&app));
+        tokio::spawn(async move { otlp.run(app).await })
+    });
 
     wait_for_signal().await?;
     tracing::info!("stopping: no new requests");
@@ -171,6 +175,9 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     // Dropped, warming cancels the question it computes.
     questions.abort();
     observing.abort();
+    if let Some(exporting) = exporting {
+        exporting.abort();
+    }
     tokio::spawn(async {
         if wait_for_signal().await.is_ok() {
             tracing::warn!("second signal: exiting at once");
@@ -183,6 +190,9 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     // A store that is stuck must not keep the process from ending.
     if tokio::time::timeout(LAST_RECORDS_MAX, app.observer.finish(&app.engine, &app.http)).await.is_err() {
         tracing::warn!("the last records of the server's own work are lost");
+    }
+    if let Some(otlp) = app.observer.otlp() {
+        otlp.export(&app).await;
     }
     tracing::info!("stopping: flushing");
     tokio::task::spawn_blocking(move || engine.close())

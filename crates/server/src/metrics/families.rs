@@ -20,7 +20,7 @@ pub type Labels = Vec<(&'static str, String)>;
 
 /// The value of one sample.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum Sampled {
     /// Of a counter or gauge.
     Number(f64),
     /// Of a histogram.
@@ -44,7 +44,7 @@ pub struct Family {
     /// One line for people.
     pub help: &'static str,
     /// One per set of labels.
-    pub samples: Vec<(Labels, Value)>,
+    pub samples: Vec<(Labels, Sampled)>,
 }
 
 /// All metrics at one moment.
@@ -93,7 +93,7 @@ impl Families {
 impl Family {
     /// Adds a sample of a counter or gauge.
     pub fn add(&mut self, labels: &[(&'static str, &str)], value: impl Figure) {
-        self.samples.push((owned(labels), Value::Number(value.figure())));
+        self.samples.push((owned(labels), Sampled::Number(value.figure())));
     }
 
     /// Adds a sample of a histogram of whole numbers; `scale` makes them the metric's unit.
@@ -103,7 +103,7 @@ impl Family {
             if scale < 1.0 { value as f64 / scale.recip().round() } else { value as f64 * scale }
         };
         let bounds = counts.bounds.iter().map(|bound| unit(*bound)).collect();
-        let value = Value::Histogram { bounds, counts: counts.counts.clone(), sum: unit(counts.sum) };
+        let value = Sampled::Histogram { bounds, counts: counts.counts.clone(), sum: unit(counts.sum) };
         self.samples.push((owned(labels), value));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::families::{Families, Family, Kind, Labels, Value};
+use super::families::{Families, Family, Kind, Labels, Sampled};
 
 /// Every metric as text. A metric without a sample is left out.
 pub fn write(families: &Families) -> String {
@@ -17,8 +17,8 @@ pub fn write(families: &Families) -> String {
         line(&mut out, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         for (labels, value) in &family.samples {
             match value {
-                Value::Number(number) => sample(&mut out, name, "", labels, None, number),
-                Value::Histogram { bounds, counts, sum } => {
+                Sampled::Number(number) => sample(&mut out, name, "", labels, None, number),
+                Sampled::Histogram { bounds, counts, sum } => {
                     histogram(&mut out, name, labels, (bounds, counts, *sum));
                 }
             }

@@ -1,5 +1,6 @@
 //! From events to figures: a task that looks at the buffer a few times a second while there is something in it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidewater_engine::Engine;
@@ -8,6 +9,7 @@ use tidewater_model::time::Timestamp;
 use super::events::{Buffer, Event};
 use crate::config::Config;
 use crate::metrics::HttpMetrics;
+use crate::otlp::Otlp;
 use crate::performance::Performance;
 use crate::records::Records;
 
@@ -15,11 +17,11 @@ use crate::records::Records;
 const GATHER: Duration = Duration::from_millis(100);
 
 /// See the module.
-#[derive(Debug)]
 pub struct Observer {
     buffer: Buffer,
     performance: Performance,
     records: Records,
+    otlp: Option<Arc<Otlp>>,
     slow_us: u64,
 }
 
@@ -30,6 +32,7 @@ impl Observer {
             buffer: Buffer::default(),
             performance: Performance::new(now, config.observe.shapes_max),
             records: Records::new(&config.observe),
+            otlp: Otlp::new(&config.otlp).map(Arc::new),
             slow_us: config.log.slow_query_ms.saturating_mul(1_000),
         }
     }
@@ -45,9 +48,20 @@ impl Observer {
         &self.performance
     }
 
-    /// Events that found no room, and records that could not be stored.
-    pub fn dropped(&self) -> (u64, u64) {
-        (self.buffer.dropped(), self.records.lost())
+    /// The export of traces and metrics, where there is one.
+    pub fn otlp(&self) -> Option<&Arc<Otlp>> {
+        self.otlp.as_ref()
+    }
+
+    /// What could not be kept or sent, by kind.
+    pub fn dropped(&self) -> [(&'static str, u64); 4] {
+        let (spans, exports) = self.otlp.as_ref().map_or((0, 0), |otlp| otlp.lost());
+        [
+            ("events", self.buffer.dropped()),
+            ("records", self.records.lost()),
+            ("spans", spans),
+            ("exports", exports),
+        ]
     }
 
     /// Sums events up and writes records for as long as the future is polled.
@@ -75,6 +89,9 @@ impl Observer {
         if !events.is_empty() {
             self.performance.add(events.iter(), self.slow_us);
             self.records.add(events.iter(), http);
+            if let Some(otlp) = &self.otlp {
+                otlp.add(events.iter());
+            }
         }
     }
 }

@@ -13,6 +13,9 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// `00-`, a trace id of 32 digits, a span id of 16, two of flags, and dashes between them.
 const LENGTH: usize = 55;
 
+/// The flag that says the caller records this trace.
+const SAMPLED: u8 = 1;
+
 /// The trace a request belongs to, and its own span in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
@@ -40,6 +43,11 @@ impl TraceContext {
                 TraceContext { trace_id, parent_id: None, span_id, flags: 0 }
             }
         }
+    }
+
+    /// Whether the caller records this trace.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
     }
 
     /// The trace's id as tools show it.

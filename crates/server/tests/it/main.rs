@@ -30,6 +30,7 @@ mod monitoring;
 mod naive;
 mod openapi;
 mod others;
+mod otlp;
 mod performance;
 mod projects;
 mod query;
