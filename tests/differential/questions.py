@@ -79,6 +79,8 @@ class Generator:
             asked["metrics"] = [metric for metric in asked["metrics"] if self.definition(metric)["agg"] != "rate"] or [{"agg": "count", "as": "n"}]
         others = self.others(usable, bool(time) and isinstance(asked["date_range"], str))
         asked["dimensions"] = self.random.sample(others + ([time] if time else []), len(others) + bool(time))
+        # An answer has no two columns of one name.
+        asked["metrics"] = [metric for metric in asked["metrics"] if self.name(metric) not in others] or [{"agg": "count", "as": "n"}]
         if self.chance(50):
             asked["filters"] = [self.filter(usable, 2) for _ in range(self.random.randint(1, 2))]
         asked["include"] = {name: True for name in ("totals", "total_rows") if self.chance(45)}

@@ -99,6 +99,11 @@ impl Projects {
         Ok(())
     }
 
+    /// Takes a record out of sight and leaves it stored, so that a crash before [`Self::remove`] ends the deletion once more.
+    fn hide(&self, name: &str) -> Option<Project> {
+        self.write().remove(name)
+    }
+
     /// Refuses a project that is being deleted. Records are few, and most stores have none.
     pub fn check_takes_rows(&self, name: &ProjectName) -> EngineResult<()> {
         match self.read().get(name.as_str()) {
@@ -248,7 +253,8 @@ impl Engine {
         let (project, finished_at) = (name.to_string(), self.now());
         self.blocking(move |engine| {
             engine.questions.forget(&project)?;
-            if let Some(id) = engine.projects.get(&project).and_then(|record| record.deleted_by) {
+            // Before the job says so: who sees it done finds the project gone.
+            if let Some(id) = engine.projects.hide(&project).and_then(|record| record.deleted_by) {
                 let job = engine.jobs.get(&id)?;
                 engine.jobs.put(&Job {
                     status: "done".to_owned(),
