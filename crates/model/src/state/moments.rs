@@ -47,6 +47,12 @@ impl Moments {
         let count = self.count + other.count;
         let (own, others) = (self.count as f64 / count as f64, other.count as f64 / count as f64);
         let delta = other.mean - self.mean;
+        if delta == 0.0 {
+            // The weights do not add up to one exactly; equal means stay what they are, so that equal values deviate by nothing.
+            self.squares += other.squares;
+            self.count = count;
+            return;
+        }
         self.squares += other.squares + delta * (delta * own * other.count as f64);
         // The weighted mean treats both sides alike, so that merging commutes, and does not overflow.
         self.mean = self.mean * own + other.mean * others;
@@ -106,6 +112,9 @@ impl Moments {
 
 /// The moments of a short, non-empty run of values.
 fn of_block(block: &[f64]) -> Moments {
+    if block.iter().all(|value| *value == block[0]) {
+        return Moments { count: block.len() as u64, mean: block[0], squares: 0.0 };
+    }
     let count = block.len() as f64;
     let share = 1.0 / count;
     let (chunks, rest) = block.as_chunks::<LANES>();
