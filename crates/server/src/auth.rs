@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, MatchedPath};
+use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -24,7 +24,7 @@ use tidewater_model::query::{Bounds, QueryRequest};
 use crate::app::AppState;
 use crate::auth::jwt::is_jwt;
 use crate::body::parameter_values;
-use crate::limits::{Excess, Seen};
+use crate::limits::Excess;
 use crate::observe::RequestId;
 use crate::problem::Problem;
 
@@ -221,10 +221,11 @@ impl Caller {
         if permission == Permission::Ingest {
             return Ok(());
         }
-        let path = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        let id = parts.extensions.get::<RequestId>();
+        let path = id.map_or("", |id| app.http.route_name(id.route()));
         let stands = app.limits.request(self.role(), self.subject(), path)?;
-        if let (Some(stands), Some(seen)) = (stands, parts.extensions.get::<Seen>()) {
-            seen.note(stands);
+        if let (Some(stands), Some(id)) = (stands, id) {
+            id.set_standing(stands);
         }
         Ok(())
     }

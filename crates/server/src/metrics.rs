@@ -7,7 +7,6 @@ mod families;
 mod process;
 mod text;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -30,6 +29,12 @@ const STATUSES: [u16; 24] = [
 /// A route's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId(u16);
+
+impl RouteId {
+    /// No route: its number is past every table.
+    #[cfg(test)]
+    pub const NONE: RouteId = RouteId(u16::MAX);
+}
 
 #[derive(Debug)]
 struct Route {
@@ -57,24 +62,30 @@ impl Route {
 pub struct HttpMetrics {
     /// Filled at start and never changed, so that no lock is needed; the last one stands for all paths without a route.
     routes: Vec<Route>,
-    places: HashMap<String, RouteId>,
+    paths: matchit::Router<RouteId>,
     in_flight: AtomicI64,
     abandoned: AtomicU64,
 }
 
 impl HttpMetrics {
-    /// For these routes; requests to any other count together.
+    /// For routes with these path templates, none of which is met by a path of another; requests to any other count together.
     pub fn new(routes: impl Iterator<Item = String>) -> Self {
-        let routes: Vec<Route> = routes.chain([NO_ROUTE.to_owned()]).map(Route::new).collect();
-        let places = routes.iter().enumerate();
-        let places = places.map(|(place, route)| (route.name.clone(), RouteId(place as u16))).collect();
-        HttpMetrics { routes, places, in_flight: AtomicI64::new(0), abandoned: AtomicU64::new(0) }
+        let mut paths = matchit::Router::new();
+        let mut known = Vec::new();
+        for name in routes {
+            // Two that overlap count together: the framework's router would not have taken them.
+            if paths.insert(name.as_str(), RouteId(known.len() as u16)).is_ok() {
+                known.push(Route::new(name));
+            }
+        }
+        known.push(Route::new(NO_ROUTE.to_owned()));
+        HttpMetrics { routes: known, paths, in_flight: AtomicI64::new(0), abandoned: AtomicU64::new(0) }
     }
 
-    /// The place of a path template; none for one that is no route.
-    pub fn route(&self, path: Option<&str>) -> RouteId {
+    /// The route of a request's path.
+    pub fn route(&self, path: &str) -> RouteId {
         let none = RouteId(self.routes.len() as u16 - 1);
-        path.and_then(|path| self.places.get(path).copied()).unwrap_or(none)
+        self.paths.at(path).map_or(none, |found| *found.value)
     }
 
     /// The path template at a place.
@@ -204,12 +215,12 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_labels_escaped() {
         let metrics = HttpMetrics::new(["/a\"b".to_owned()].into_iter());
-        let route = metrics.route(Some("/a\"b"));
+        let route = metrics.route("/a\"b");
         for ms in [1, 2, 700] {
             metrics.answered(route, &Method::POST, StatusCode::OK, Duration::from_millis(ms));
             metrics.sent(route, 300);
         }
-        let none = metrics.route(None);
+        let none = metrics.route("/b");
         metrics.answered(none, &Method::TRACE, StatusCode::IM_A_TEAPOT, Duration::ZERO);
         let mut families = Families::default();
         metrics.collect(&mut families);

@@ -12,23 +12,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::HttpBody as _;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::Request;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use tidewater_engine::Access;
 use tidewater_model::names::ProjectName;
 
 use crate::app::AppState;
 use crate::cors;
-use crate::metrics::{HttpMetrics, method_name};
+use crate::limits::Stands;
+use crate::metrics::{HttpMetrics, RouteId, method_name};
 use crate::problem::Problem;
 
 pub use asked::{Answered, asked};
 pub use events::{About, Event, QuestionEvent, RequestEvent, RowCounts, RowsEvent};
 pub use observer::Observer;
-use trace::TRACEPARENT;
+use trace::{TRACEPARENT, write_hex};
 pub use trace::{TraceContext, random_id};
 
 /// The header that carries a request's id, in and out.
@@ -42,11 +43,13 @@ pub struct RequestId(Arc<Named>);
 
 #[derive(Debug)]
 struct Named {
-    id: String,
+    id: Box<str>,
     trace: TraceContext,
+    route: RouteId,
     /// Filled on the way by whoever learns it first.
     caller: OnceLock<Arc<Access>>,
     project: OnceLock<ProjectName>,
+    stands: OnceLock<Stands>,
 }
 
 impl RequestId {
@@ -71,6 +74,22 @@ impl RequestId {
         let _ = self.0.project.set(project.clone());
     }
 
+    /// Notes where the caller stands with its limit.
+    pub fn set_standing(&self, stands: Stands) {
+        // A second note would be about the same caller and the same limit.
+        let _ = self.0.stands.set(stands);
+    }
+
+    /// Where the caller stands, if it has a limit.
+    pub fn standing(&self) -> Option<&Stands> {
+        self.0.stands.get()
+    }
+
+    /// The route it is for.
+    pub fn route(&self) -> RouteId {
+        self.0.route
+    }
+
     /// The caller's key, by its id.
     pub fn subject(&self) -> Option<&str> {
         self.0.caller.get().map(|access| &*access.subject)
@@ -82,22 +101,40 @@ impl RequestId {
     }
 
     /// The client's own id where it is short and plain, else a new one; the client's trace, or a new one.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, route: RouteId) -> Self {
         let given = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
         let id = match given {
-            Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
+            Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => Box::from(id),
             _ => next_request_id(),
         };
-        let trace = TraceContext::of(headers);
-        RequestId(Arc::new(Named { id, trace, caller: OnceLock::new(), project: OnceLock::new() }))
+        RequestId(Arc::new(Named {
+            id,
+            trace: TraceContext::of(headers),
+            route,
+            caller: OnceLock::new(),
+            project: OnceLock::new(),
+            stands: OnceLock::new(),
+        }))
+    }
+
+    /// Writes the id and the place in the trace into the head of the response.
+    fn write(&self, headers: &mut HeaderMap) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(self.0.id.as_bytes())) {
+            headers.insert(X_REQUEST_ID, value);
+        }
+        headers.insert(TRACEPARENT, self.0.trace.header());
     }
 }
 
-/// A new id, for a request without one.
-pub fn next_request_id() -> String {
+/// A new id, for a request without one: eight digits that tell processes apart, a dash, and a count.
+pub fn next_request_id() -> Box<str> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let count = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{:08x}-{count:08x}", process_id())
+    let count = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let mut id = [b'-'; 17];
+    write_hex(&process_id().to_be_bytes(), &mut id[..8]);
+    // After four billion requests the count begins anew.
+    write_hex(&count[4..], &mut id[9..]);
+    std::str::from_utf8(&id).unwrap_or_default().into()
 }
 
 /// Distinguishes ids of this process from those before a restart.
@@ -116,21 +153,25 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-/// The middleware.
-pub async fn observe(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+/// Answers a request with `answer`, which gets it with its id among its extensions.
+pub async fn observe(
+    app: &AppState,
+    mut request: Request,
+    answer: impl AsyncFnOnce(Request, &RequestId) -> Response,
+) -> Response {
     let started = Instant::now();
-    let id = RequestId::of(request.headers());
+    let route = app.http.route(request.uri().path());
+    let id = RequestId::of(request.headers(), route);
     let method = request.method().clone();
-    let route = app.http.route(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
     request.extensions_mut().insert(id.clone());
     app.http.began();
     let unanswered = Unanswered(&app.http);
     let received_bytes = request.body().size_hint().exact();
     let has_body = !request.body().is_end_stream() && request.version() <= Version::HTTP_11;
-    let origin = cors::asked(&app, &request);
+    let origin = cors::asked(app, &request);
     let response = match cors::preflight(&origin, &request) {
         Some(response) => response,
-        None => next.run(bodies::count_request(&app, route, request)).await,
+        None => answer(bodies::count_request(app, route, request), &id).await,
     };
     let elapsed = started.elapsed();
     std::mem::forget(unanswered);
@@ -151,7 +192,7 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
         sent_bytes: response.body().size_hint().exact(),
         id,
     }));
-    bodies::count_response(&app, route, response)
+    bodies::count_response(app, route, response)
 }
 
 /// Whether a request may have been refused before its body was read.
@@ -182,10 +223,7 @@ fn complete(
             elapsed_us = elapsed.as_micros() as u64, "request"
         );
     }
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
-    }
-    response.headers_mut().insert(TRACEPARENT, id.trace().header());
+    id.write(response.headers_mut());
     response
 }
 
@@ -216,7 +254,7 @@ fn log(problem: &Problem, id: &RequestId, method: &Method, route: &str) {
 }
 
 /// What a panic in a handler becomes. The panic itself was logged by the hook of `serve`.
-pub fn panicked(_panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
+pub fn panicked() -> Response {
     Problem {
         cause: Some("panic".to_owned()),
         ..Problem::new(

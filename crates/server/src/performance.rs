@@ -8,10 +8,10 @@ mod cell;
 mod lists;
 mod show;
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashbrown::HashMap;
 use tidewater_engine::CacheUse;
 use tidewater_model::names::ProjectName;
 use tidewater_model::time::Timestamp;

@@ -5,23 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::{Router, middleware};
 use tidewater_engine::Engine;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate, SizeAbove};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::answer::{PACKED_BYTES_MIN, PARQUET};
 use crate::app::{App, AppState};
 use crate::auth::jwt::Jwts;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::cors::Origins;
-use crate::limits::{Limits, guard};
+use crate::front::Front;
+use crate::limits::Limits;
 use crate::metrics::HttpMetrics;
-use crate::observe::{Observer, observe, panicked};
+use crate::observe::Observer;
 use crate::openapi;
 use crate::problem::Problem;
 use crate::replies::Replies;
@@ -30,19 +26,17 @@ use crate::routes::{
 };
 use crate::work::Work;
 
-/// Every route, and the state they share.
+/// Every route behind the front, and the state they share.
 pub fn router(
     engine: Engine,
     jwts: Option<Arc<Jwts>>,
     config: Config,
     connections: Arc<Connections>,
-) -> Result<(Router, AppState), serde_json::Error> {
-    // One event a request is the hot path; its replies are too small to be worth compressing.
-    let small = OpenApiRouter::with_openapi(openapi::document())
+) -> Result<(Front, AppState), serde_json::Error> {
+    let routes = OpenApiRouter::with_openapi(openapi::document())
         .routes(routes!(ingest::ingest)) //                  POST   /api/v1/ingest/{dataset}
         .routes(routes!(health::live)) //                    GET    /health/live
-        .routes(routes!(health::ready)); //                  GET    /health/ready
-    let large = OpenApiRouter::new()
+        .routes(routes!(health::ready)) //                   GET    /health/ready
         .routes(routes!(query::query, query::query_get)) //  POST   GET /api/v1/query
         .routes(routes!(query::batch)) //                    POST   /api/v1/query/batch
         .routes(routes!(rows::rows)) //                      POST   /api/v1/rows
@@ -72,9 +66,8 @@ pub fn router(
         .routes(routes!(health::metrics)) //                 GET    /metrics
         .routes(routes!(openapi::serve)) //                  GET    /api/v1/openapi.json
         .routes(routes!(page::page)) //                      GET    /
-        .routes(routes!(page::docs)) //                      GET    /docs
-        .layer(CompressionLayer::new().compress_when(worth_packing()));
-    let (router, document) = small.merge(large).split_for_parts();
+        .routes(routes!(page::docs)); //                     GET    /docs
+    let (router, document) = routes.split_for_parts();
     let document = openapi::complete(document);
     let app: AppState = Arc::new(App {
         observer: Observer::new(&config, engine.now()),
@@ -89,20 +82,9 @@ pub fn router(
         http: HttpMetrics::new(document.paths.paths.keys().cloned()),
         openapi: serde_json::to_vec(&document)?.into(),
     });
-    let router = router
-        .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
-        .with_state(Arc::clone(&app));
-    Ok((router, app))
-}
-
-/// What is long enough and not packed already. Answers to questions come packed (`answer`), so that kept ones are packed once.
-fn worth_packing() -> impl Predicate {
-    const BYTES_MIN: u64 = PACKED_BYTES_MIN as u64;
-    DefaultPredicate::new().and(SizeAbove::new(BYTES_MIN)).and(NotForContentType::const_new(PARQUET))
+    let router =
+        router.fallback(not_found).method_not_allowed_fallback(wrong_method).with_state(Arc::clone(&app));
+    Ok((Front::new(Arc::clone(&app), router), app))
 }
 
 async fn not_found() -> Problem {

@@ -136,9 +136,9 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
         tokio::task::spawn_blocking(move || Jwts::open(&jwt)).await.context("reading keys panicked")?;
     let jwts = jwts.context("the keys of [auth.jwt] are not accepted")?.map(Arc::new);
     let open = Connections::new(connections::Limits::of(&config.server), tls);
-    let (router, app) = router::router(engine.clone(), jwts.clone(), config, Arc::clone(&open))
+    let (front, app) = router::router(engine.clone(), jwts.clone(), config, Arc::clone(&open))
         .context("the OpenAPI document does not print")?;
-    let server = connections::listen(listener, router, open);
+    let server = connections::listen(listener, front, open);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     started(&Started { address, is_encrypted, admin_key });
     engine.finish_project_deletes();

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::AsyncWriteExt as _;
@@ -15,10 +15,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::link::{Ending, Link};
-use super::requests::Requests;
+use super::requests::answer;
 use super::talk::{Talk, Transport};
 use super::wire::Wire;
 use super::{Connections, Refusal, SWEEP_INTERVAL, Served};
+use crate::front::Front;
 
 /// Pause after the system refused to give a connection, mostly because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,6 +27,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSALS_AT_ONCE_MAX: usize = 128;
 /// Longest time for telling one.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Headers of a request that the HTTP library takes where it is told no other number.
+const LIBRARY_HEADERS_MAX: usize = 100;
 /// What a client reads when all places are taken. It is written without reading what was asked, so it costs next to nothing.
 const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
     connection: close\r\ncontent-length: 175\r\n\r\n\
@@ -42,12 +45,12 @@ pub struct Listening {
 }
 
 /// Begins to take connections.
-pub fn listen(listener: TcpListener, router: Router, connections: Arc<Connections>) -> Listening {
+pub fn listen(listener: TcpListener, front: Front, connections: Arc<Connections>) -> Listening {
     super::files::raise_limit(connections.limits().connections_max);
     let (stop, stopped) = watch::channel(false);
     let server = Arc::new(Server {
         builder: builder(&connections),
-        router,
+        front,
         connections: Arc::clone(&connections),
         refusals: Arc::new(Semaphore::new(REFUSALS_AT_ONCE_MAX)),
     });
@@ -88,11 +91,11 @@ fn builder(connections: &Connections) -> Builder<TokioExecutor> {
     let limits = connections.limits();
     let mut builder = Builder::new(TokioExecutor::new());
     // Time limits are the sweep's.
-    builder
-        .http1()
-        .header_read_timeout(None)
-        .max_buf_size(limits.head_bytes_max)
-        .max_headers(limits.headers_max);
+    builder.http1().header_read_timeout(None).max_buf_size(limits.head_bytes_max);
+    // Told its own limit, the library would clear a list of that length for every request.
+    if limits.headers_max != LIBRARY_HEADERS_MAX {
+        builder.http1().max_headers(limits.headers_max);
+    }
     // Floods of reset streams are answered by the library's own bounds, which end the connection.
     builder
         .http2()
@@ -104,7 +107,7 @@ fn builder(connections: &Connections) -> Builder<TokioExecutor> {
 /// What all connections share.
 struct Server {
     builder: Builder<TokioExecutor>,
-    router: Router,
+    front: Front,
     connections: Arc<Connections>,
     refusals: Arc<Semaphore>,
 }
@@ -148,7 +151,10 @@ impl Server {
         let wire = Wire::new(stream, Arc::clone(&link));
         let Some(transport) = self.encrypt(wire, &link).await else { return };
         let talk = Talk::new(transport, Arc::clone(&link));
-        let requests = Requests::new(self.router.clone(), Arc::clone(&link));
+        let requests = service_fn(|request| {
+            // Boxed, so that an idle connection does not hold the room that a request needs.
+            Box::pin(answer(self.front.clone(), Arc::clone(&link), request))
+        });
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(talk), requests));
         loop {
             tokio::select! {

@@ -1,42 +1,32 @@
 //! The limits around every request: the address it comes from before its credential is looked at, and the headers of its reply.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::{Limits, Stands};
-use crate::app::AppState;
+use crate::observe::RequestId;
 use crate::problem::Problem;
 
-/// Where the caller of a request stands, told by whoever finds out who that is to whoever writes the reply's headers.
-#[derive(Clone, Debug, Default)]
-pub struct Seen(Arc<OnceLock<Stands>>);
-
-impl Seen {
-    /// Notes it. A request has one caller; a second note is about the same and changes nothing.
-    pub fn note(&self, stands: Stands) {
-        let _ = self.0.set(stands);
-    }
-}
-
-/// The middleware.
-pub async fn guard(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
-    let limits = &app.limits;
-    let address = address(limits, &request);
+/// Answers a request of a peer with `answer`, unless its address is over its limit.
+pub async fn guard(
+    limits: &Limits,
+    request: Request,
+    peer: SocketAddr,
+    id: &RequestId,
+    answer: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
+    let address = address(limits, &request, peer);
     if let Some(Err(excess)) = address.map(|address| limits.arrived_from(address)) {
         return with_headers(Problem::from(excess).into_response(), None);
     }
-    let seen = Seen::default();
-    request.extensions_mut().insert(seen.clone());
-    let response = next.run(request).await;
+    let response = answer(request).await;
     if let Some(address) = address.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
         limits.failed_credential(address);
     }
-    with_headers(response, seen.0.get())
+    with_headers(response, id.standing())
 }
 
 /// Says where the caller stands, or which limit it is over.
@@ -48,11 +38,10 @@ fn with_headers(mut response: Response, seen: Option<&Stands>) -> Response {
     response
 }
 
-/// The address that is counted; none for health checks, which must answer whatever else happens, and where there is no address.
-fn address(limits: &Limits, request: &Request) -> Option<IpAddr> {
+/// The address that is counted; none for health checks, which must answer whatever else happens.
+fn address(limits: &Limits, request: &Request, peer: SocketAddr) -> Option<IpAddr> {
     if limits.address.is_none() || request.uri().path().starts_with("/health/") {
         return None;
     }
-    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
     Some(limits.proxies.client(peer.ip(), request.headers()))
 }

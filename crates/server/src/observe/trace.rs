@@ -57,14 +57,13 @@ impl TraceContext {
 
     /// The header's value with this request's span.
     pub fn header(&self) -> HeaderValue {
-        let mut text = Vec::with_capacity(LENGTH);
-        text.extend_from_slice(b"00-");
-        push_hex(&mut text, &self.trace_id.to_be_bytes());
-        text.push(b'-');
-        push_hex(&mut text, &self.span_id.to_be_bytes());
-        text.push(b'-');
-        push_hex(&mut text, &[self.flags]);
-        HeaderValue::from_maybe_shared(Bytes::from(text)).expect("digits and dashes make a header")
+        let mut text = [b'-'; LENGTH];
+        write_hex(&[0], &mut text[..2]);
+        write_hex(&self.trace_id.to_be_bytes(), &mut text[3..35]);
+        write_hex(&self.span_id.to_be_bytes(), &mut text[36..52]);
+        write_hex(&[self.flags], &mut text[53..]);
+        let text = Bytes::copy_from_slice(&text);
+        HeaderValue::from_maybe_shared(text).expect("digits and dashes make a header")
     }
 }
 
@@ -99,11 +98,12 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
+/// Writes bytes as hexadecimal digits, two for each.
+pub(super) fn write_hex(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 

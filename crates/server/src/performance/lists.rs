@@ -1,7 +1,8 @@
 //! The latest and the slowest questions of each project, a few of each.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use hashbrown::HashMap;
 use tidewater_model::names::ProjectName;
 use tidewater_model::time::Timestamp;
 
@@ -96,6 +97,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::metrics::RouteId;
     use crate::observe::{About, RequestId};
 
     fn event(project: &str, at: i64, elapsed_us: u64) -> QuestionEvent {
@@ -103,7 +105,7 @@ mod tests {
         let about = About { project, dataset: Arc::from("d"), shape: Box::from("s") };
         QuestionEvent {
             at: Timestamp(at),
-            id: RequestId::of(&axum::http::HeaderMap::new()),
+            id: RequestId::of(&axum::http::HeaderMap::new(), RouteId::NONE),
             about: Some(Arc::new(about)),
             cache: None,
             problem: None,
