@@ -6,11 +6,14 @@ mod coding;
 mod columnar;
 mod csv;
 mod json;
+mod parts;
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
+use axum::extract::FromRequestParts;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tidewater_engine::{CacheUse, QueryReply};
@@ -21,6 +24,7 @@ use crate::problem::Problem;
 
 pub use coding::{Coding, PACKED_BYTES_MIN};
 pub use json::{Shape, explained, write_cell, write_string};
+pub use parts::Sheet;
 
 /// Larger bodies are packed on another thread, because that takes a milli-second and more.
 const PACKED_INLINE_BYTES_MAX: usize = 128 << 10;
@@ -28,6 +32,12 @@ const PACKED_INLINE_BYTES_MAX: usize = 128 << 10;
 pub const PARQUET: &str = "application/vnd.apache.parquet";
 /// Newline-delimited JSON.
 pub const NDJSON: &str = "application/x-ndjson";
+
+/// Bytes reserved for what an answer has besides its rows, and for a value of a row.
+const BYTES_RESERVED: usize = 768;
+const CELL_BYTES: usize = 16;
+/// Fields of a response's head that are set here and on the rest of its way.
+const HEADERS_RESERVED: usize = 12;
 
 /// Says whether a reply came from a cache.
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -83,6 +93,29 @@ impl Wire {
     }
 }
 
+/// How a caller wants its answer, and which one it has.
+pub struct Wanted {
+    /// The format.
+    pub wire: Wire,
+    /// The packing.
+    pub coding: Coding,
+    /// `If-None-Match`.
+    known: Vec<HeaderValue>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Wanted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let headers = &parts.headers;
+        Ok(Wanted {
+            wire: Wire::negotiate(headers)?,
+            coding: Coding::negotiate(headers),
+            known: headers.get_all(IF_NONE_MATCH).iter().cloned().collect(),
+        })
+    }
+}
+
 /// Names of an answer's columns, dimensions first.
 pub(crate) fn column_names(query: &Query) -> Vec<String> {
     let dimensions = query.dimensions.iter().map(|dimension| match dimension {
@@ -105,9 +138,11 @@ fn others(reply: &QueryReply) -> Option<(AnswerRow, Option<AnswerRow>)> {
     Some((row(&others.metrics), others.comparison.as_ref().map(row)))
 }
 
-/// An answer as JSON, without a response around it: for batches.
-pub fn to_json(reply: &QueryReply) -> Vec<u8> {
-    json::answer(reply).body
+/// Puts an answer as JSON on a sheet: for batches.
+pub fn put_json(reply: QueryReply, sheet: &mut Sheet) {
+    let mut parts = json::answer(&reply);
+    parts.push_text(json::about(&reply));
+    sheet.push(reply, parts);
 }
 
 /// A reply in its written form, as often sent as wanted.
@@ -120,19 +155,60 @@ pub struct Written {
     coding: Coding,
 }
 
+/// A name for an answer in a format. It is a weak one: what tells how the answer came about may differ.
+fn etag(hash: u128, wire: Wire) -> HeaderValue {
+    let text = format!("W/\"{:032x}\"", hash ^ wire as u128);
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("letters and digits make a header")
+}
+
+/// Whether a reply is sent while it is written. Parquet is not: its end tells where its parts are, and it is packed anyway.
+pub fn is_streamed(reply: &QueryReply, wire: Wire) -> bool {
+    wire != Wire::Parquet && parts::is_large(parts::cells(reply))
+}
+
+/// The response of a reply that is written while it is sent, or 304.
+pub fn stream(reply: QueryReply, wanted: &Wanted, cache: CacheUse, elapsed: Duration) -> Response {
+    let wire = wanted.wire;
+    let mut parts = match wire {
+        Wire::Ndjson => json::lines(&reply),
+        Wire::Csv => csv::table(&reply),
+        Wire::Json | Wire::Parquet => json::answer(&reply),
+    };
+    // The whole content would have to be written once more to name the answer by it; its version and its ends do.
+    let mut ends = Vec::new();
+    parts.write_ends(&reply, &mut ends);
+    let etag = etag(json::hash(&reply, &ends), wire);
+    if wire == Wire::Json {
+        parts.push_text(json::about(&reply));
+    }
+    let mut response = if knows(&wanted.known, etag.as_bytes()) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let mut sheet = Sheet::default();
+        sheet.push(reply, parts);
+        let mut response = Response::new(Body::new(sheet));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(wire.media_type()));
+        response
+    };
+    set_head(response.headers_mut(), etag, cache, elapsed);
+    response
+}
+
 impl Written {
     /// Writes a reply.
     pub fn new(reply: &QueryReply, wire: Wire) -> Result<Self, Problem> {
-        let json = json::answer(reply);
-        let etag = format!("W/\"{:032x}\"", json.hash ^ wire as u128);
-        let body = match wire {
-            Wire::Json => json.body,
-            Wire::Ndjson => json::lines(reply),
-            Wire::Csv => csv::table(reply)?,
-            Wire::Parquet => columnar::parquet(reply)?,
-        };
-        let etag =
-            HeaderValue::from_maybe_shared(Bytes::from(etag)).map_err(|error| Problem::internal(&error))?;
+        let mut body = Vec::with_capacity(BYTES_RESERVED + parts::cells(reply) * CELL_BYTES);
+        json::answer(reply).write_all(reply, &mut body);
+        let etag = etag(json::hash(reply, &body), wire);
+        match wire {
+            Wire::Json => body.extend_from_slice(&json::about(reply)),
+            Wire::Parquet => body = columnar::parquet(reply)?,
+            Wire::Ndjson | Wire::Csv => {
+                body.clear();
+                let mut parts = if wire == Wire::Csv { csv::table(reply) } else { json::lines(reply) };
+                parts.write_all(reply, &mut body);
+            }
+        }
         Ok(Written { body: Bytes::from(body), etag, wire, coding: Coding::Identity })
     }
 
@@ -160,8 +236,8 @@ impl Written {
     }
 
     /// The whole response, or 304 where the caller has this answer already. `elapsed` is the time the server took.
-    pub fn respond(&self, headers: &HeaderMap, cache: CacheUse, elapsed: Duration) -> Response {
-        let mut response = if knows(headers, self.etag.as_bytes()) {
+    pub fn respond(&self, wanted: &Wanted, cache: CacheUse, elapsed: Duration) -> Response {
+        let mut response = if knows(&wanted.known, self.etag.as_bytes()) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             let mut response = self.body.clone().into_response();
@@ -171,25 +247,35 @@ impl Written {
             }
             response
         };
-        let set = response.headers_mut();
-        set.insert(ETAG, self.etag.clone());
-        set.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-        set.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding, Authorization"));
-        set.insert(X_CACHE, HeaderValue::from_static(cache.name()));
-        let timing = format!("query;dur={:.3}", elapsed.as_secs_f64() * 1e3);
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(timing)) {
-            set.insert(SERVER_TIMING, value);
-        }
+        set_head(response.headers_mut(), self.etag.clone(), cache, elapsed);
         response
     }
 }
 
+/// The fields that every answer has in its head.
+fn set_head(head: &mut HeaderMap, etag: HeaderValue, cache: CacheUse, elapsed: Duration) {
+    head.reserve(HEADERS_RESERVED);
+    head.insert(ETAG, etag);
+    head.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    head.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding, Authorization"));
+    head.insert(X_CACHE, HeaderValue::from_static(cache.name()));
+    head.insert(SERVER_TIMING, server_timing(elapsed));
+}
+
+/// Time in the server, in milli-seconds with three digits of micro-seconds.
+fn server_timing(elapsed: Duration) -> HeaderValue {
+    let us = elapsed.as_micros() as u64;
+    let (mut ms, mut rest) = (itoa::Buffer::new(), itoa::Buffer::new());
+    // The leading one keeps the zeros of the digits behind the point.
+    let text = ["query;dur=", ms.format(us / 1_000), ".", &rest.format(1_000 + us % 1_000)[1..]].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("letters and digits make a header")
+}
+
 /// RFC 9110 13.1.2: weak comparison against a list of tags.
-fn knows(headers: &HeaderMap, etag: &[u8]) -> bool {
+fn knows(known: &[HeaderValue], etag: &[u8]) -> bool {
     let opaque = |tag: &[u8]| -> usize { if tag.starts_with(b"W/") { 2 } else { 0 } };
     let wanted = &etag[opaque(etag)..];
-    headers
-        .get_all(IF_NONE_MATCH)
+    known
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
@@ -221,6 +307,14 @@ mod tests {
     }
 
     #[test]
+    fn timing_keeps_its_zeros() {
+        for (us, expected) in [(0, "0.000"), (7, "0.007"), (1_050, "1.050"), (12_345_678, "12345.678")] {
+            let timing = server_timing(Duration::from_micros(us));
+            assert_eq!(timing.to_str().expect("text"), format!("query;dur={expected}"));
+        }
+    }
+
+    #[test]
     fn if_none_match_compares_weakly() {
         for (value, expected) in [
             ("\"abc\"", true),
@@ -229,7 +323,7 @@ mod tests {
             ("*", true),
             ("\"ab\"", false),
         ] {
-            assert_eq!(knows(&headers(IF_NONE_MATCH, value), b"W/\"abc\""), expected, "{value}");
+            assert_eq!(knows(&[HeaderValue::from_static(value)], b"W/\"abc\""), expected, "{value}");
         }
     }
 }

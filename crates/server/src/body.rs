@@ -35,12 +35,9 @@ impl FromRequest<AppState> for TextBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
-        let media_type = media_type(request.headers());
-        let is_json =
-            media_type.as_deref().is_none_or(|name| name == "application/json" || name.ends_with("+json"));
-        if !is_json {
-            let detail =
-                format!("this route takes application/json, not '{}'", media_type.unwrap_or_default());
+        if !is_json(request.headers()) {
+            let media_type = media_type(request.headers()).unwrap_or_default();
+            let detail = format!("this route takes application/json, not '{media_type}'");
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
                 .at("Content-Type"));
         }
@@ -89,6 +86,14 @@ pub fn from_json<T: DeserializeOwned>(json: Value) -> Result<T, Problem> {
         let field = text.split('`').nth(1).filter(|_| code != "invalid_value").map(str::to_owned);
         Problem { field, ..Problem::bad_request(code, format!("the body does not fit: {text}")) }
     })
+}
+
+/// Whether a body is JSON by its media type; one without is taken for it.
+fn is_json(headers: &HeaderMap) -> bool {
+    if headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes() == b"application/json") {
+        return true;
+    }
+    media_type(headers).is_none_or(|name| name == "application/json" || name.ends_with("+json"))
 }
 
 /// The media type without its parameters, in lower case.

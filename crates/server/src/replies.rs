@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use tidewater_engine::{AnswerCache, Engine, Lease, Visibility};
 
-use crate::answer::{Coding, Wire, Written};
+use crate::answer::{Coding, Wanted, Wire, Written};
 use crate::auth::Caller;
 use crate::observe::About;
 
@@ -29,21 +29,21 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// Of a question in a body.
-    pub fn post(caller: &Caller, form: (Wire, Coding), body: Bytes) -> Self {
-        RequestKey::new(true, caller, form, body)
+    pub fn post(caller: &Caller, wanted: &Wanted, body: Bytes) -> Self {
+        RequestKey::new(true, caller, wanted, body)
     }
 
     /// Of a question in a URL.
-    pub fn get(caller: &Caller, form: (Wire, Coding), query: String) -> Self {
-        RequestKey::new(false, caller, form, Bytes::from(query))
+    pub fn get(caller: &Caller, wanted: &Wanted, query: String) -> Self {
+        RequestKey::new(false, caller, wanted, Bytes::from(query))
     }
 
-    fn new(is_post: bool, caller: &Caller, (wire, coding): (Wire, Coding), text: Bytes) -> Self {
+    fn new(is_post: bool, caller: &Caller, wanted: &Wanted, text: Bytes) -> Self {
         let (visibility, query, header) = caller.scope();
         RequestKey {
             is_post,
-            wire,
-            coding,
+            wire: wanted.wire,
+            coding: wanted.coding,
             visibility,
             query_projects: query.to_vec(),
             header_project: header.map(str::to_owned),

@@ -1,7 +1,6 @@
 //! Content codings of kept answers: which one a client takes, and packing.
 //!
-//! A kept answer is packed once and sent to everybody who takes that coding. Not here: answers that are not kept, which the router's
-//! compression layer packs as they go.
+//! A kept answer is packed once and sent to everybody who takes that coding. Not here: other responses (`packing`).
 
 use std::io::{Result, Write as _};
 

@@ -6,29 +6,47 @@ use tidewater_model::money;
 use tidewater_model::time::{Zone, format_rfc3339};
 use tidewater_query::{AnswerRow, Cell};
 
+use super::parts::{List, Part, Parts, RowForm};
 use super::{OTHERS, column_names, others};
-use crate::problem::Problem;
 
-pub(super) fn table(reply: &QueryReply) -> Result<Vec<u8>, Problem> {
-    let mut writer = csv::Writer::from_writer(Vec::with_capacity(reply.page.rows.len() * 32));
-    let written = write(reply, &mut writer);
-    written.map_err(|error| Problem::internal(&error))?;
-    writer.into_inner().map_err(|error| Problem::internal(&error))
+pub(super) fn table(reply: &QueryReply) -> Parts {
+    let is_marked = reply.query.include.others;
+    let rows = CsvRows { zone: reply.query.zone.clone(), is_marked };
+    let (mut header, mut last) = (Vec::new(), Vec::new());
+    let names = column_names(&reply.query).into_iter().chain(is_marked.then(|| OTHERS.to_owned()));
+    write_records(std::iter::once(names), &mut header);
+    if let Some((row, _)) = others(reply) {
+        write_records(std::iter::once(rows.record(&row, true)), &mut last);
+    }
+    Parts::new(RowForm::Csv(rows), [Part::Text(header), Part::Rows(List::Page, 0), Part::Text(last)])
 }
 
-fn write(reply: &QueryReply, writer: &mut csv::Writer<Vec<u8>>) -> Result<(), csv::Error> {
-    let is_marked = reply.query.include.others;
-    let mark = |is_others: bool| is_marked.then(|| is_others.to_string());
-    writer
-        .write_record(column_names(&reply.query).into_iter().chain(is_marked.then(|| OTHERS.to_owned())))?;
-    let mut write_row = |row: &AnswerRow, is_others: bool| {
-        let cells = row.dimensions.iter().chain(&row.metrics).map(|cell| field(cell, &reply.query.zone));
-        writer.write_record(cells.chain(mark(is_others)))
-    };
-    for row in &reply.page.rows {
-        write_row(row, false)?;
+/// Writes the rows of one answer.
+pub(super) struct CsvRows {
+    zone: Zone,
+    /// Whether a last column says which row is that of all other groups.
+    is_marked: bool,
+}
+
+impl CsvRows {
+    /// Writes rows.
+    pub fn rows(&self, rows: &[AnswerRow], out: &mut Vec<u8>) {
+        write_records(rows.iter().map(|row| self.record(row, false)), out);
     }
-    others(reply).map_or(Ok(()), |(row, _)| write_row(&row, true))
+
+    fn record(&self, row: &AnswerRow, is_others: bool) -> impl Iterator<Item = String> {
+        let cells = row.dimensions.iter().chain(&row.metrics).map(|cell| field(cell, &self.zone));
+        cells.chain(self.is_marked.then(|| is_others.to_string()))
+    }
+}
+
+fn write_records<R: Iterator<Item = String>>(records: impl Iterator<Item = R>, out: &mut Vec<u8>) {
+    // The length of records is not the writer's to check: each part of a table is written by a writer of its own.
+    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(out);
+    for record in records {
+        writer.write_record(record).expect("writing to a Vec cannot fail");
+    }
+    writer.flush().expect("writing to a Vec cannot fail");
 }
 
 fn field(cell: &Cell, zone: &Zone) -> String {

@@ -1,6 +1,7 @@
 //! Answers as JSON, written by hand: an answer of ten thousand rows is mostly numbers, and those go straight from their
 //! cells into the buffer.
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use tidewater_model::time::{Timestamp, Zone, format_rfc3339};
 use tidewater_query::{AnswerRow, Cell, Explain, SourceCost};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::parts::{List, Part, Parts, RowForm};
 use super::{OTHERS, column_names, others};
 
 /// How cells are written.
@@ -22,57 +24,55 @@ pub struct Shape {
     pub zone: Zone,
 }
 
-/// An answer and the hash of its deterministic parts.
-pub(super) struct Written {
-    pub body: Vec<u8>,
-    pub hash: u128,
+/// The parts of an answer, without what may differ though the answer is the same: see [`about`].
+pub(super) fn answer(reply: &QueryReply) -> Parts {
+    let writer = JsonRows::new(reply, Separator::Comma, reply.request.format);
+    let others = others(reply);
+    let mut parts = VecDeque::from([Part::Text(b"{\"results\":[".to_vec()), Part::Rows(List::Page, 0)]);
+    let mut text = Vec::new();
+    let is_empty = reply.page.rows.is_empty();
+    writer.others(others.as_ref().map(|(row, _)| row), is_empty, &mut text);
+    text.push(b']');
+    if let Some(totals) = &reply.facts.totals {
+        text.extend_from_slice(b",\"totals\":");
+        writer.totals(totals, reply.query.dimensions.len(), &mut text);
+    }
+    if reply.page.comparison.is_some() {
+        text.extend_from_slice(b",\"comparison\":[");
+        parts.extend([Part::Text(std::mem::take(&mut text)), Part::Rows(List::Comparison, 0)]);
+        writer.others(others.as_ref().and_then(|(_, row)| row.as_ref()), is_empty, &mut text);
+        text.push(b']');
+    }
+    parts.push_back(Part::Text(text));
+    Parts::new(RowForm::Json(writer), parts)
 }
 
-pub(super) fn answer(reply: &QueryReply) -> Written {
-    let shape = Shape { numbers: reply.request.numbers, zone: reply.query.zone.clone() };
-    let names: Vec<String> = column_names(&reply.query).iter().map(|name| string(name)).collect();
-    let rows_writer = RowsWriter { shape: &shape, format: reply.request.format, names: &names };
-    let mut out = Vec::with_capacity(512 + reply.page.rows.len() * 64);
-    let mut hash = Xxh3::new();
-    out.extend_from_slice(b"{\"results\":");
-    let others = others(reply);
-    rows_writer.rows(&reply.page.rows, others.as_ref().map(|(row, _)| row), &mut out);
-    if let Some(totals) = &reply.facts.totals {
-        out.extend_from_slice(b",\"totals\":");
-        rows_writer.totals(totals, reply.query.dimensions.len(), &mut out);
-    }
-    if let Some(comparison) = &reply.page.comparison {
-        out.extend_from_slice(b",\"comparison\":");
-        rows_writer.rows(comparison, others.as_ref().and_then(|(_, row)| row.as_ref()), &mut out);
-    }
-    hash.update(&out);
-    let query = normalised(&reply.query).to_string();
-    hash.update(query.as_bytes());
-    hash.update(reply.version.to_string().as_bytes());
-    hash.update(&reply.facts.total_rows.to_le_bytes());
-    out.extend_from_slice(b",\"meta\":");
+/// The end of an answer, which tells about it: how it came about, and the question as understood.
+pub(super) fn about(reply: &QueryReply) -> Vec<u8> {
+    let mut out = b",\"meta\":".to_vec();
     out.extend_from_slice(meta(reply).to_string().as_bytes());
     out.extend_from_slice(b",\"query\":");
-    out.extend_from_slice(query.as_bytes());
+    out.extend_from_slice(normalised(&reply.query).to_string().as_bytes());
     out.push(b'}');
-    Written { body: out, hash: hash.digest128() }
+    out
+}
+
+/// What names an answer: the question, the version of its rows, and the text of its content, or of a part of it.
+pub(super) fn hash(reply: &QueryReply, content: &[u8]) -> u128 {
+    let mut hash = Xxh3::new();
+    hash.update(content);
+    hash.update(normalised(&reply.query).to_string().as_bytes());
+    hash.update(reply.version.to_string().as_bytes());
+    hash.update(&reply.facts.total_rows.to_le_bytes());
+    hash.digest128()
 }
 
 /// One object a line.
-pub(super) fn lines(reply: &QueryReply) -> Vec<u8> {
-    let shape = Shape { numbers: reply.request.numbers, zone: reply.query.zone.clone() };
-    let names: Vec<String> = column_names(&reply.query).iter().map(|name| string(name)).collect();
-    let writer = RowsWriter { shape: &shape, format: Format::Objects, names: &names };
-    let mut out = Vec::with_capacity(reply.page.rows.len() * 64);
-    for row in &reply.page.rows {
-        writer.row(row, &mut out);
-        out.push(b'\n');
-    }
-    if let Some((row, _)) = others(reply) {
-        writer.others(&row, &mut out);
-        out.push(b'\n');
-    }
-    out
+pub(super) fn lines(reply: &QueryReply) -> Parts {
+    let writer = JsonRows::new(reply, Separator::LineEnd, Format::Objects);
+    let mut text = Vec::new();
+    writer.others(others(reply).as_ref().map(|(row, _)| row), reply.page.rows.is_empty(), &mut text);
+    Parts::new(RowForm::Json(writer), [Part::Rows(List::Page, 0), Part::Text(text)])
 }
 
 fn meta(reply: &QueryReply) -> Value {
@@ -144,36 +144,62 @@ fn number(value: f64) -> Value {
     if value == 0.0 { Value::from(0) } else { Value::from(value) }
 }
 
-struct RowsWriter<'a> {
-    shape: &'a Shape,
-    format: Format,
-    /// Names of all columns as JSON strings.
-    names: &'a [String],
+/// What stands between rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Separator {
+    Comma,
+    /// Behind each row.
+    LineEnd,
 }
 
-impl RowsWriter<'_> {
-    fn rows(&self, rows: &[AnswerRow], others: Option<&AnswerRow>, out: &mut Vec<u8>) {
-        out.push(b'[');
+/// Writes the rows of one answer.
+pub(super) struct JsonRows {
+    shape: Shape,
+    separator: Separator,
+    format: Format,
+    /// Names of all columns as JSON strings.
+    names: Vec<String>,
+}
+
+impl JsonRows {
+    fn new(reply: &QueryReply, separator: Separator, format: Format) -> Self {
+        JsonRows {
+            shape: Shape { numbers: reply.request.numbers, zone: reply.query.zone.clone() },
+            separator,
+            format,
+            names: column_names(&reply.query).iter().map(|name| string(name)).collect(),
+        }
+    }
+
+    /// Writes rows; `is_first` where none stands before them.
+    pub fn rows(&self, rows: &[AnswerRow], is_first: bool, out: &mut Vec<u8>) {
         for (index, row) in rows.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
+            self.begin(is_first && index == 0, out);
             self.row(row, out);
+            self.end(out);
         }
-        if let Some(others) = others {
-            if !rows.is_empty() {
-                out.push(b',');
-            }
-            self.others(others, out);
-        }
-        out.push(b']');
     }
 
     /// A row with a mark, since its dimensions are null as those of an ordinary row may be.
-    fn others(&self, row: &AnswerRow, out: &mut Vec<u8>) {
+    fn others(&self, row: Option<&AnswerRow>, is_first: bool, out: &mut Vec<u8>) {
+        let Some(row) = row else { return };
+        self.begin(is_first, out);
         self.row(row, out);
         out.pop();
         put(out, format_args!(",\"{OTHERS}\":true}}"));
+        self.end(out);
+    }
+
+    fn begin(&self, is_first: bool, out: &mut Vec<u8>) {
+        if self.separator == Separator::Comma && !is_first {
+            out.push(b',');
+        }
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        if self.separator == Separator::LineEnd {
+            out.push(b'\n');
+        }
     }
 
     fn row(&self, row: &AnswerRow, out: &mut Vec<u8>) {
@@ -185,7 +211,7 @@ impl RowsWriter<'_> {
                 self.list(&row.metrics, out);
                 out.push(b'}');
             }
-            Format::Objects => self.object(self.names, row.dimensions.iter().chain(&row.metrics), out),
+            Format::Objects => self.object(&self.names, row.dimensions.iter().chain(&row.metrics), out),
         }
     }
 
@@ -202,7 +228,7 @@ impl RowsWriter<'_> {
             if index > 0 {
                 out.push(b',');
             }
-            write_cell(cell, self.shape, out);
+            write_cell(cell, &self.shape, out);
         }
         out.push(b']');
     }
@@ -215,7 +241,7 @@ impl RowsWriter<'_> {
             }
             out.extend_from_slice(name.as_bytes());
             out.push(b':');
-            write_cell(cell, self.shape, out);
+            write_cell(cell, &self.shape, out);
         }
         out.push(b'}');
     }

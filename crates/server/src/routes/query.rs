@@ -4,16 +4,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{AGE, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tidewater_engine::{CacheUse, EngineResult, QueryReply};
 use tidewater_model::limits::BATCH_QUERIES_MAX;
 use tidewater_model::query::QueryRequest;
 
-use crate::answer::{self, Coding, Wire, Written, X_CACHE};
+use crate::answer::{self, Sheet, Wanted, Written, X_CACHE};
 use crate::app::AppState;
 use crate::auth::{self, Caller, May};
 use crate::body::{JsonBody, TextBody, url_parameters};
@@ -41,11 +42,11 @@ pub async fn query(
     State(app): State<AppState>,
     caller: May<auth::QueryOrCached>,
     Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
+    wanted: Wanted,
     TextBody(body): TextBody,
 ) -> Result<Response, Problem> {
-    let asked = Asked::new(&id, &headers)?;
-    let key = RequestKey::post(&caller, (asked.wire, asked.coding), body);
+    let asked = Asked::new(&id, wanted);
+    let key = RequestKey::post(&caller, &asked.wanted, body);
     asked.reply(&app, &caller, key, in_body).await
 }
 
@@ -72,11 +73,11 @@ pub async fn query_get(
     State(app): State<AppState>,
     caller: May<auth::QueryOrCached>,
     Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
+    wanted: Wanted,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Problem> {
-    let asked = Asked::new(&id, &headers)?;
-    let key = RequestKey::get(&caller, (asked.wire, asked.coding), raw.unwrap_or_default());
+    let asked = Asked::new(&id, wanted);
+    let key = RequestKey::get(&caller, &asked.wanted, raw.unwrap_or_default());
     asked.reply(&app, &caller, key, in_url).await
 }
 
@@ -93,30 +94,34 @@ fn in_url(query: &[u8]) -> Result<QueryRequest, Problem> {
     }
 }
 
-/// A written answer and where it comes from.
+/// An answer and where it comes from.
 struct Ready {
-    written: Arc<Written>,
+    content: Content,
     answered: Answered,
     /// How long ago it was known to be right, for a caller that is over a limit.
     age: Option<Duration>,
 }
 
+/// What of an answer is there to be sent.
+enum Content {
+    /// Its text.
+    Written(Arc<Written>),
+    /// So many values that they are written while they are sent, and not kept.
+    Large(Box<QueryReply>),
+}
+
 /// What a request says besides its question.
 struct Asked<'a> {
     id: &'a RequestId,
-    headers: &'a HeaderMap,
-    wire: Wire,
-    coding: Coding,
+    wanted: Wanted,
     started: Instant,
     /// What the question is about, once it has been read.
     about: OnceLock<Arc<About>>,
 }
 
 impl<'a> Asked<'a> {
-    fn new(id: &'a RequestId, headers: &'a HeaderMap) -> Result<Self, Problem> {
-        let wire = Wire::negotiate(headers)?;
-        let coding = Coding::negotiate(headers);
-        Ok(Asked { id, headers, wire, coding, started: Instant::now(), about: OnceLock::new() })
+    fn new(id: &'a RequestId, wanted: Wanted) -> Self {
+        Asked { id, wanted, started: Instant::now(), about: OnceLock::new() }
     }
 }
 
@@ -133,19 +138,22 @@ impl Asked<'_> {
             (Some((written, about)), excess) => {
                 self.is_about(about);
                 let age = excess.is_some().then_some(Duration::ZERO);
-                Ok(Ready { written, answered: Answered::again(), age })
+                Ok(Ready { content: Content::Written(written), answered: Answered::again(), age })
             }
             (None, None) => self.answer(app, caller, key, read).await,
-            (None, Some(excess)) => self.kept(app, caller, &key, read, excess),
+            (None, Some(excess)) => self.kept(app, caller, &key, read, excess).await,
         };
         let elapsed = self.started.elapsed();
         let about = self.about.get().cloned();
-        let Ready { written, answered, age } = ready.inspect_err(|problem| {
+        let Ready { content, answered, age } = ready.inspect_err(|problem| {
             observe::asked(app, self.id, about.clone(), Err(problem), elapsed);
         })?;
         let cache = answered.cache;
         observe::asked(app, self.id, about, Ok(answered), elapsed);
-        let mut response = written.respond(self.headers, cache, elapsed);
+        let mut response = match content {
+            Content::Written(written) => written.respond(&self.wanted, cache, elapsed),
+            Content::Large(reply) => answer::stream(*reply, &self.wanted, cache, elapsed),
+        };
         if let Some(age) = age {
             app.limits.served_from_cache();
             response.headers_mut().insert(X_SERVED_FROM_CACHE, HeaderValue::from_static("true"));
@@ -160,7 +168,7 @@ impl Asked<'_> {
     }
 
     /// An answer for a caller over a limit: one that is there, older than others get, or none.
-    fn kept(
+    async fn kept(
         &self,
         app: &AppState,
         caller: &Caller,
@@ -172,13 +180,17 @@ impl Asked<'_> {
         let age_max = app.limits.cached_age_max().ok_or_else(over)?;
         if let Some((written, about, age)) = app.replies.find_aged(&app.engine, key, age_max) {
             self.is_about(about);
-            return Ok(Ready { written, answered: Answered::again(), age: Some(age) });
+            return Ok(Ready {
+                content: Content::Written(written),
+                answered: Answered::again(),
+                age: Some(age),
+            });
         }
         let (request, project) = caller.question(read(key.text())?)?;
         self.is_about(About::of(&request, &project));
         let (reply, age) = app.engine.kept_answer(request, project, age_max)?.ok_or_else(over)?;
-        let written = Arc::new(Written::new(&reply, self.wire)?);
-        Ok(Ready { written, answered: Answered::again(), age: Some(age) })
+        let content = self.content(reply).await?;
+        Ok(Ready { content, answered: Answered::again(), age: Some(age) })
     }
 
     /// Computes the reply, or takes its answer from the cache.
@@ -195,16 +207,28 @@ impl Asked<'_> {
         if request.compare.is_some()
             && let Err(excess) = app.limits.comparison(caller.role(), caller.subject())
         {
-            return self.kept(app, caller, &key, read, &excess);
+            return self.kept(app, caller, &key, read, &excess).await;
         }
         let reply = app.engine.query(request, project).await?;
+        let answered = Answered::new(reply.cache, &reply.facts);
+        let lease = reply.lease.clone();
         let began = Instant::now();
-        let written = Arc::new(Written::new(&reply, self.wire)?.packed(self.coding).await);
+        let content = self.content(reply).await?;
         app.work.rendering.add_duration(began.elapsed());
-        if let Some(lease) = reply.lease {
-            app.replies.keep(key, Arc::clone(&written), about, lease);
+        if let (Some(lease), Content::Written(written)) = (lease, &content) {
+            app.replies.keep(key, Arc::clone(written), about, lease);
         }
-        Ok(Ready { written, answered: Answered::new(reply.cache, &reply.facts), age: None })
+        Ok(Ready { content, answered, age: None })
+    }
+
+    /// The text of a reply, or a large one as it is.
+    async fn content(&self, reply: QueryReply) -> Result<Content, Problem> {
+        let Wanted { wire, coding, .. } = self.wanted;
+        if answer::is_streamed(&reply, wire) {
+            return Ok(Content::Large(Box::new(reply)));
+        }
+        let written = Written::new(&reply, wire)?.packed(coding).await;
+        Ok(Content::Written(Arc::new(written)))
     }
 }
 
@@ -245,29 +269,28 @@ pub async fn batch(
     let elapsed = started.elapsed();
     let cache = together(&replies);
     let mut replies = replies.into_iter();
-    let mut out = b"{\"answers\":[".to_vec();
+    let mut sheet = Sheet::default();
+    sheet.text("{\"answers\":[");
     for (index, prepared) in prepared.into_iter().enumerate() {
         if index > 0 {
-            out.push(b',');
+            sheet.text(",");
         }
         let about = prepared.as_ref().ok().map(|(request, project)| About::of(request, project));
         let answer = prepared.and_then(|_| match replies.next() {
-            Some(Ok(reply)) => Ok((Answered::new(reply.cache, &reply.facts), answer::to_json(&reply))),
-            Some(Err(error)) => Err(error.into()),
+            Some(reply) => Ok(reply?),
             None => Err(Problem::bad_request("internal", "the question was not answered")),
         });
         // Those of one batch are ready together.
-        let answered = answer.as_ref().map(|(answered, _)| answered.clone());
+        let answered = answer.as_ref().map(|reply| Answered::new(reply.cache, &reply.facts));
         observe::asked(&app, &request_id, about, answered, elapsed);
         match answer {
-            Ok((_, json)) => out.extend_from_slice(&json),
-            Err(problem) => {
-                out.extend_from_slice(problem.to_json(request_id.as_str()).to_string().as_bytes())
-            }
+            Ok(reply) => answer::put_json(reply, &mut sheet),
+            Err(problem) => sheet.text(problem.to_json(request_id.as_str()).to_string()),
         }
     }
-    out.extend_from_slice(b"]}");
-    let mut response = out.into_response();
+    sheet.text("]}");
+    let mut response =
+        if sheet.is_large() { Response::new(Body::new(sheet)) } else { sheet.whole().into_response() };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(X_CACHE, HeaderValue::from_static(cache.name()));
     Ok(response)

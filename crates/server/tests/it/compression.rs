@@ -150,3 +150,27 @@ fn every_route_with_a_body_takes_packed_ones() {
         }
     }
 }
+
+#[test]
+fn what_is_written_while_it_is_sent_is_packed_on_its_way() {
+    let server = Server::start();
+    server.put("/api/v1/datasets/edits", &edits()).expect(201);
+    server.ingest("edits", &edit_rows(8_000));
+    let metrics: Vec<Value> =
+        (0..13).map(|n| json!({"agg": "sum", "column": "added", "as": format!("m{n}")})).collect();
+    let question =
+        json!({"dataset": "edits", "metrics": metrics, "dimensions": ["time:minute"], "date_range": "all",
+        "pagination": {"limit": 10_000}})
+        .to_string();
+    let ask = |accepted: &str| exchange(&server, "POST", "/api/v1/query", accepted, question.as_bytes());
+    let (head, plain) = ask("identity");
+    assert!(head.contains("transfer-encoding: chunked") && !head.contains("content-encoding"), "{head}");
+    let plain: Value = serde_json::from_slice(&plain).expect("JSON");
+    assert_eq!(plain["results"].as_array().map(Vec::len), Some(8_000));
+    for coding in ["gzip", "zstd"] {
+        let (head, body) = ask(coding);
+        assert!(head.contains(&format!("content-encoding: {coding}\r\n")), "{head}");
+        let json: Value = serde_json::from_slice(&unpack(coding, &body)).expect("JSON");
+        assert_eq!(json["results"], plain["results"]);
+    }
+}

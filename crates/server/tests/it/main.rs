@@ -40,6 +40,7 @@ mod rows;
 mod scope;
 mod semantics;
 mod server;
+mod streaming;
 mod talk;
 mod tenants;
 mod tls;
