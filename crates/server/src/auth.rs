@@ -217,16 +217,13 @@ impl Caller {
     }
 
     /// Counts the request against the caller's limits. Sending rows has limits of its own, which count rows.
-    fn count(&self, permission: Permission, parts: &Parts, app: &AppState) -> Result<(), Excess> {
+    fn count(&self, permission: Permission, id: &RequestId, app: &AppState) -> Result<(), Excess> {
         if permission == Permission::Ingest {
             return Ok(());
         }
-        let id = parts.extensions.get::<RequestId>();
-        let path = id.map_or("", |id| app.http.route_name(id.route()));
-        let stands = app.limits.request(self.role(), self.subject(), path)?;
-        if let (Some(stands), Some(id)) = (stands, id) {
-            id.set_standing(stands);
-        }
+        let path = app.http.route_name(id.route());
+        let stands = app.limits.request(self.role(), self.subject(), path, id.arrived().instant)?;
+        stands.into_iter().for_each(|stands| id.set_standing(stands));
         Ok(())
     }
 
@@ -293,9 +290,9 @@ fn check_origin(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 impl Caller {
-    async fn of(parts: &Parts, app: &AppState) -> Result<Self, Problem> {
+    async fn of(parts: &Parts, id: &RequestId, app: &AppState) -> Result<Self, Problem> {
         let secret = secret(&parts.headers)?;
-        let now = app.engine.now();
+        let now = id.arrived().at;
         let access = match &app.jwts {
             Some(jwts) if is_jwt(secret) => jwts.verify(secret, now).await.map_err(|refused| {
                 Problem::new(StatusCode::UNAUTHORIZED, refused.code(), refused.to_string())
@@ -306,9 +303,7 @@ impl Caller {
         if matches!(&access.reach, Reach::These(own) if own.iter().any(|own| is_own_project(own.as_str()))) {
             return Err(reserved());
         }
-        if let Some(id) = parts.extensions.get::<RequestId>() {
-            id.set_caller(&access);
-        }
+        id.set_caller(&access);
         let query_projects = parts.uri.query().map_or(Ok(Vec::new()), query_projects)?;
         let header_project = match parts.headers.get(X_PROJECT).map(|value| value.to_str()) {
             None => None,
@@ -363,12 +358,16 @@ impl<P: Needed> FromRequestParts<AppState> for May<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
-        let caller = Caller::of(parts, app).await?;
+        let id = parts
+            .extensions
+            .get::<RequestId>()
+            .expect("every request passes 'observe', which gives it an id");
+        let caller = Caller::of(parts, id, app).await?;
         caller.require(P::PERMISSION)?;
         if !P::PERMISSION.tells_rows_apart() {
             caller.all_rows()?;
         }
-        match (caller.count(P::PERMISSION, parts, app), P::SERVES_EXCESS) {
+        match (caller.count(P::PERMISSION, id, app), P::SERVES_EXCESS) {
             (Err(excess), false) => Err(excess.into()),
             (counted, _) => Ok(May { caller, excess: counted.err(), permission: PhantomData }),
         }

@@ -4,12 +4,14 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use http_body::Frame;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidewater_decode::{DecodeError, Encoding, decompress};
@@ -155,15 +157,21 @@ pub async fn read(mut body: Body, limit: u64, pace: Pace, permit: &mut Permit) -
     permit.cover(declared.unwrap_or(CHUNK_BYTES)).map_err(full)?;
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
-    let started = Instant::now();
+    // Most bodies are there with their heads; no clock is asked before one has to be waited for.
+    let mut waiting_since = None;
     loop {
-        let wait = pace.wait((first.len() + rest.len()) as u64, started.elapsed());
-        let frame = tokio::time::timeout(wait, poll_fn(|context| Pin::new(&mut body).poll_frame(context)))
-            .await
-            .map_err(|_| {
-                let detail = "the body stopped arriving, or came too slowly; send it again";
-                Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
-            })?;
+        let frame = match at_once(&mut body).await {
+            Some(frame) => frame,
+            None => {
+                let since: Instant = *waiting_since.get_or_insert_with(Instant::now);
+                let wait = pace.wait((first.len() + rest.len()) as u64, since.elapsed());
+                let next = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+                tokio::time::timeout(wait, next).await.map_err(|_| {
+                    let detail = "the body stopped arriving, or came too slowly; send it again";
+                    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+                })?
+            }
+        };
         let data = match frame {
             None => break,
             Some(Err(_)) => {
@@ -191,6 +199,15 @@ pub async fn read(mut body: Body, limit: u64, pace: Pace, permit: &mut Permit) -
         }
     }
     Ok(if rest.is_empty() { first } else { Bytes::from(rest) })
+}
+
+/// A frame of a body, or its end, where that is there already.
+async fn at_once(body: &mut Body) -> Option<Option<Result<Frame<Bytes>, axum::Error>>> {
+    poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 fn too_large(limit: u64) -> Problem {

@@ -311,10 +311,16 @@ impl Limits {
     }
 
     /// Counts a request of a caller to a route, by its path template. Also says where the caller stands, where there is a limit.
-    pub fn request(&self, role: Role, subject: &str, path: &str) -> Result<Option<Stands>, Excess> {
+    pub fn request(
+        &self,
+        role: Role,
+        subject: &str,
+        path: &str,
+        now: Instant,
+    ) -> Result<Option<Stands>, Excess> {
         let Some(policy) = &self.roles[role as usize] else { return Ok(None) };
         let caller = self.callers.of(subject);
-        let now_ns = self.now_ns();
+        let now_ns = self.ns_at(now);
         let standing = self.counted(policy.take(&caller.requests, 1, now_ns))?;
         if role != Role::Admin
             && let Some(limit) = Limit::of_route(path)
@@ -405,10 +411,10 @@ impl Limits {
         self.served_from_cache.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn arrived_from(&self, address: IpAddr) -> Result<(), Excess> {
+    fn arrived_from(&self, address: IpAddr, now: Instant) -> Result<(), Excess> {
         let Some(policy) = &self.address else { return Ok(()) };
         let bucket = self.addresses.of(&address::key(address));
-        self.counted(policy.take(&bucket, 1, self.now_ns()).map(|_| ()))
+        self.counted(policy.take(&bucket, 1, self.ns_at(now)).map(|_| ()))
     }
 
     /// Counts a wrong credential from an address, beyond its request.
@@ -426,8 +432,12 @@ impl Limits {
     }
 
     fn now_ns(&self) -> u64 {
+        self.ns_at(Instant::now())
+    }
+
+    fn ns_at(&self, instant: Instant) -> u64 {
         // Reaches for five centuries.
-        self.began.elapsed().as_nanos() as u64
+        instant.duration_since(self.began).as_nanos() as u64
     }
 
     /// Adds the figures of all limits.
@@ -463,7 +473,7 @@ mod tests {
     fn every_role_has_its_own_rate_and_every_caller_its_own_bucket() {
         let config = LimitsConfig { viewer_per_minute: 1, viewer_burst: 2, ..LimitsConfig::default() };
         let limits = limits(config);
-        let ask = |role, subject| limits.request(role, subject, "/");
+        let ask = |role, subject| limits.request(role, subject, "/", Instant::now());
         assert!(ask(Role::Viewer, "a").is_ok() && ask(Role::Viewer, "a").is_ok());
         let excess = ask(Role::Viewer, "a").expect_err("over");
         assert_eq!((excess.limit, excess.quota), (Limit::Requests, 1));
@@ -482,7 +492,8 @@ mod tests {
     #[test]
     fn classes_are_known_by_path_and_spare_admins() {
         let limits = limits(LimitsConfig { export_per_minute: 1, ..LimitsConfig::default() });
-        let export = |role, subject| limits.request(role, subject, "/api/v1/export/{dataset}");
+        let export =
+            |role, subject| limits.request(role, subject, "/api/v1/export/{dataset}", Instant::now());
         assert!(export(Role::Developer, "a").is_ok());
         assert_eq!(export(Role::Developer, "a").expect_err("over").limit, Limit::Export);
         assert!((0..5).all(|_| export(Role::Admin, "b").is_ok()));
@@ -528,10 +539,13 @@ mod tests {
         let limits = limits(config);
         let address = IpAddr::from([1, 2, 3, 4]);
         for _ in 0..200_000 {
-            assert!(limits.request(Role::Admin, "a", "/").expect("no limit").is_none());
+            assert!(limits.request(Role::Admin, "a", "/", Instant::now()).expect("no limit").is_none());
         }
         limits.failed_credential(address);
-        assert_eq!((limits.arrived_from(address), limits.comparison(Role::Viewer, "v")), (Ok(()), Ok(())));
+        assert_eq!(
+            (limits.arrived_from(address, Instant::now()), limits.comparison(Role::Viewer, "v")),
+            (Ok(()), Ok(()))
+        );
         assert_eq!((limits.callers.len(), limits.addresses.len()), (1, 0));
     }
 
@@ -539,8 +553,8 @@ mod tests {
     fn any_number_of_callers_and_addresses_is_bounded() {
         let limits = limits(LimitsConfig { tracked_max: 1_000, ..LimitsConfig::default() });
         for index in 0..20_000u32 {
-            assert!(limits.request(Role::Viewer, &format!("k{index}"), "/").is_ok());
-            assert_eq!(limits.arrived_from(IpAddr::from(index.to_be_bytes())), Ok(()));
+            assert!(limits.request(Role::Viewer, &format!("k{index}"), "/", Instant::now()).is_ok());
+            assert_eq!(limits.arrived_from(IpAddr::from(index.to_be_bytes()), Instant::now()), Ok(()));
         }
         assert_eq!((limits.callers.len(), limits.addresses.len()), (1_000, 1_000));
     }
@@ -550,12 +564,12 @@ mod tests {
         let limits = limits(LimitsConfig::default());
         let (bad, good) = (IpAddr::from([6, 6, 6, 6]), IpAddr::from([7, 7, 7, 7]));
         let mut tries = 0;
-        while limits.arrived_from(bad).is_ok() {
+        while limits.arrived_from(bad, Instant::now()).is_ok() {
             limits.failed_credential(bad);
             tries += 1;
         }
         // Some comes back meanwhile.
         assert!((600..=660).contains(&tries), "{tries}");
-        assert_eq!(limits.arrived_from(good), Ok(()));
+        assert_eq!(limits.arrived_from(good, Instant::now()), Ok(()));
     }
 }

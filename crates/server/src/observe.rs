@@ -19,8 +19,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tidewater_engine::Access;
 use tidewater_model::names::ProjectName;
+use tidewater_model::time::Timestamp;
 
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::cors;
 use crate::limits::Stands;
 use crate::metrics::{HttpMetrics, RouteId, method_name};
@@ -46,10 +47,32 @@ struct Named {
     id: Box<str>,
     trace: TraceContext,
     route: RouteId,
+    arrived: Arrival,
     /// Filled on the way by whoever learns it first.
     caller: OnceLock<Arc<Access>>,
     project: OnceLock<ProjectName>,
     stands: OnceLock<Stands>,
+}
+
+/// When a request came, by both clocks. They are read once: on a virtual machine that takes as long as a look into a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// By the wall clock.
+    pub at: Timestamp,
+    /// By the clock that only goes on.
+    pub instant: Instant,
+}
+
+impl Arrival {
+    /// Now.
+    pub fn now(app: &App) -> Self {
+        Arrival { at: app.engine.now(), instant: Instant::now() }
+    }
+
+    /// The wall clock's time so much later.
+    fn after(&self, elapsed: Duration) -> Timestamp {
+        Timestamp(self.at.0.saturating_add(elapsed.as_micros() as i64))
+    }
 }
 
 impl RequestId {
@@ -85,6 +108,11 @@ impl RequestId {
         self.0.stands.get()
     }
 
+    /// When it came.
+    pub fn arrived(&self) -> Arrival {
+        self.0.arrived
+    }
+
     /// The route it is for.
     pub fn route(&self) -> RouteId {
         self.0.route
@@ -101,7 +129,7 @@ impl RequestId {
     }
 
     /// The client's own id where it is short and plain, else a new one; the client's trace, or a new one.
-    pub(crate) fn of(headers: &HeaderMap, route: RouteId) -> Self {
+    fn of(headers: &HeaderMap, route: RouteId, arrived: Arrival) -> Self {
         let given = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
         let id = match given {
             Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => Box::from(id),
@@ -111,10 +139,18 @@ impl RequestId {
             id,
             trace: TraceContext::of(headers),
             route,
+            arrived,
             caller: OnceLock::new(),
             project: OnceLock::new(),
             stands: OnceLock::new(),
         }))
+    }
+
+    /// Of some request.
+    #[cfg(test)]
+    pub fn any() -> Self {
+        let arrived = Arrival { at: Timestamp(0), instant: Instant::now() };
+        RequestId::of(&HeaderMap::new(), RouteId::NONE, arrived)
     }
 
     /// Writes the id and the place in the trace into the head of the response.
@@ -159,9 +195,9 @@ pub async fn observe(
     mut request: Request,
     answer: impl AsyncFnOnce(Request, &RequestId) -> Response,
 ) -> Response {
-    let started = Instant::now();
+    let arrived = Arrival::now(app);
     let route = app.http.route(request.uri().path());
-    let id = RequestId::of(request.headers(), route);
+    let id = RequestId::of(request.headers(), route, arrived);
     let method = request.method().clone();
     request.extensions_mut().insert(id.clone());
     app.http.began();
@@ -173,7 +209,7 @@ pub async fn observe(
         Some(response) => response,
         None => answer(bodies::count_request(app, route, request), &id).await,
     };
-    let elapsed = started.elapsed();
+    let elapsed = arrived.instant.elapsed();
     std::mem::forget(unanswered);
     app.http.answered(route, &method, response.status(), elapsed);
     let mut response = complete(response, &id, &method, app.http.route_name(route), elapsed);
@@ -183,7 +219,7 @@ pub async fn observe(
     }
     cors::mark(origin, response.headers_mut());
     app.observer.note(Event::Request(RequestEvent {
-        at: app.engine.now(),
+        at: arrived.after(elapsed),
         route,
         method: method_name(&method),
         status: response.status().as_u16(),

@@ -22,9 +22,9 @@ pub struct Packing(Option<HeaderMap>);
 impl Packing {
     /// Reads a request.
     pub fn asked(request: &Request<Body>) -> Self {
-        let asked = request.headers().get_all(ACCEPT_ENCODING);
-        let asked: HeaderMap = asked.iter().map(|value| (ACCEPT_ENCODING, value.clone())).collect();
-        Packing((!asked.is_empty()).then_some(asked))
+        let headers = request.headers();
+        let asked = || headers.get_all(ACCEPT_ENCODING).iter().map(|value| (ACCEPT_ENCODING, value.clone()));
+        Packing(headers.contains_key(ACCEPT_ENCODING).then(|| asked().collect()))
     }
 
     /// Packs a response that is worth it.

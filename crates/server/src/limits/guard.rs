@@ -19,7 +19,7 @@ pub async fn guard(
     answer: impl AsyncFnOnce(Request) -> Response,
 ) -> Response {
     let address = address(limits, &request, peer);
-    if let Some(Err(excess)) = address.map(|address| limits.arrived_from(address)) {
+    if let Some(Err(excess)) = address.map(|address| limits.arrived_from(address, id.arrived().instant)) {
         return with_headers(Problem::from(excess).into_response(), None);
     }
     let response = answer(request).await;

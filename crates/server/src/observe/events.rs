@@ -188,7 +188,7 @@ mod tests {
     fn rows() -> Event {
         let project = ProjectName::new("p").expect("a name");
         let rows = RowCounts::default();
-        let (at, id) = (Timestamp(0), RequestId::of(&axum::http::HeaderMap::new(), RouteId::NONE));
+        let (at, id) = (Timestamp(0), RequestId::any());
         Event::Rows(RowsEvent { at, id, project, dataset: Arc::from("d"), elapsed_us: 1, rows, status: 200 })
     }
 

@@ -97,7 +97,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::metrics::RouteId;
     use crate::observe::{About, RequestId};
 
     fn event(project: &str, at: i64, elapsed_us: u64) -> QuestionEvent {
@@ -105,7 +104,7 @@ mod tests {
         let about = About { project, dataset: Arc::from("d"), shape: Box::from("s") };
         QuestionEvent {
             at: Timestamp(at),
-            id: RequestId::of(&axum::http::HeaderMap::new(), RouteId::NONE),
+            id: RequestId::any(),
             about: Some(Arc::new(about)),
             cache: None,
             problem: None,

@@ -76,11 +76,10 @@ mod tests {
     use tidewater_model::time::Timestamp;
 
     use super::*;
-    use crate::metrics::RouteId;
     use crate::observe::{RequestId, RowCounts, RowsEvent};
 
     fn rows(status: u16, elapsed_us: u64) -> Event {
-        let (at, id) = (Timestamp(0), RequestId::of(&axum::http::HeaderMap::new(), RouteId::NONE));
+        let (at, id) = (Timestamp(0), RequestId::any());
         let (project, dataset) = (ProjectName::new("p").expect("a name"), Arc::from("d"));
         Event::Rows(RowsEvent { at, id, project, dataset, elapsed_us, rows: RowCounts::default(), status })
     }

@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tidewater_engine::{EngineError, is_own_dataset};
 use tidewater_model::names::check_name;
@@ -39,16 +41,32 @@ fn not_own(name: &str) -> Result<(), Problem> {
 
 /// Every dataset with its definition and the number of rows the caller can see.
 #[utoipa::path(get, path = "/api/v1/datasets", tag = "datasets", responses((status = 200, body = schema::DatasetList)))]
-pub async fn list(State(app): State<AppState>, caller: May<auth::Schema>) -> Result<Json<Value>, Problem> {
+pub async fn list(State(app): State<AppState>, caller: May<auth::Schema>) -> Result<Response, Problem> {
     let project = caller.visible()?;
-    let mut datasets = Vec::new();
-    for (dataset, rows) in app.engine.row_counts(project.as_ref()) {
-        let mut object = to_json(&dataset)?;
-        // Whoever is bound to some rows shall not learn how many others there are.
-        object["rows"] = if caller.is_bound_to_rows() { Value::Null } else { Value::from(rows) };
-        datasets.push(object);
-    }
-    Ok(Json(json!({ "datasets": datasets })))
+    let counts = app.engine.row_counts(project.as_ref());
+    // Whoever is bound to some rows shall not learn how many others there are.
+    let may_count = !caller.is_bound_to_rows();
+    let listed = counts.iter().map(|(dataset, rows)| Listed {
+        name: &dataset.name,
+        definition: &dataset.definition,
+        rows: may_count.then_some(*rows),
+    });
+    Ok(Json(List { datasets: listed.collect() }).into_response())
+}
+
+/// See [`list`].
+#[derive(Serialize)]
+struct List<'a> {
+    datasets: Vec<Listed<'a>>,
+}
+
+/// A dataset in the list.
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    definition: &'a DatasetDefinition,
+    rows: Option<u64>,
 }
 
 /// One dataset's definition.
