@@ -19,7 +19,9 @@ use tidewater_engine::{Engine, EngineConfig, NewKey, Scope};
 use tidewater_query::{Executor, ExecutorConfig};
 use tidewater_store::{Clock, Store, SystemClock};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
+use crate::app::AppState;
 use crate::auth::jwt::Jwts;
 use crate::config::Config;
 use crate::connections::{self, Connections, Tls};
@@ -142,9 +144,48 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     started(&Started { address, is_encrypted, admin_key });
     engine.finish_project_deletes();
-    let questions = tokio::spawn({
-        let engine = engine.clone();
-        async move {
+    let background = Background::start(&app, jwts);
+    wait_for_signal().await?;
+    tracing::info!("stopping: no new requests");
+    engine.stop_accepting();
+    background.stop();
+    tokio::spawn(async {
+        if wait_for_signal().await.is_ok() {
+            tracing::warn!("second signal: exiting at once");
+            std::process::exit(1);
+        }
+    });
+    if !server.stop(drain).await {
+        tracing::warn!(drain_ms = drain.as_millis() as u64, "requests still run: cancelling them");
+    }
+    finish_records(&app).await;
+    tracing::info!("stopping: flushing");
+    tokio::task::spawn_blocking(move || engine.close())
+        .await
+        .context("closing panicked")?
+        .context("the store did not close cleanly")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Stores and exports the last of what the server tells of its own work.
+async fn finish_records(app: &AppState) {
+    // A store that is stuck must not keep the process from ending.
+    if tokio::time::timeout(LAST_RECORDS_MAX, app.observer.finish(&app.engine, &app.http)).await.is_err() {
+        tracing::warn!("the last records of the server's own work are lost");
+    }
+    if let Some(otlp) = app.observer.otlp() {
+        otlp.export(app).await;
+    }
+}
+
+/// What goes on beside requests for as long as the server takes them.
+struct Background(Vec<JoinHandle<()>>);
+
+impl Background {
+    fn start(app: &AppState, jwts: Option<Arc<Jwts>>) -> Self {
+        let engine = app.engine.clone();
+        let mut tasks = vec![tokio::spawn(async move {
             let fresh_keys = async {
                 if let Some(jwts) = jwts {
                     jwts.keep_fresh().await;
@@ -156,51 +197,22 @@ async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
                 engine.keep_key_uses(),
                 engine.keep_usage(),
                 fresh_keys
-            )
+            );
+        })];
+        let observed = Arc::clone(app);
+        tasks
+            .push(tokio::spawn(async move { observed.observer.run(&observed.engine, &observed.http).await }));
+        if let Some(otlp) = app.observer.otlp() {
+            let (otlp, app) = (Arc::clone(otlp), Arc::clone(app));
+            tasks.push(tokio::spawn(async move { otlp.run(app).await }));
         }
-    });
+        Background(tasks)
+    }
 
-    let observing = tokio::spawn({
-        let app = Arc::clone(&app);
-        async move { app.observer.run(&app.engine, &app.http).await }
-    });
-    let exporting = app.observer.otlp().map(|otlp| {
-        let (otlp, app) = (Arc::clone(otlp), Arc::clone(&app));
-        tokio::spawn(async move { otlp.run(app).await })
-    });
-
-    wait_for_signal().await?;
-    tracing::info!("stopping: no new requests");
-    engine.stop_accepting();
-    // Dropped, warming cancels the question it computes.
-    questions.abort();
-    observing.abort();
-    if let Some(exporting) = exporting {
-        exporting.abort();
+    /// Ends it all. Dropped, warming cancels the question it computes.
+    fn stop(self) {
+        self.0.iter().for_each(JoinHandle::abort);
     }
-    tokio::spawn(async {
-        if wait_for_signal().await.is_ok() {
-            tracing::warn!("second signal: exiting at once");
-            std::process::exit(1);
-        }
-    });
-    if !server.stop(drain).await {
-        tracing::warn!(drain_ms = drain.as_millis() as u64, "requests still run: cancelling them");
-    }
-    // A store that is stuck must not keep the process from ending.
-    if tokio::time::timeout(LAST_RECORDS_MAX, app.observer.finish(&app.engine, &app.http)).await.is_err() {
-        tracing::warn!("the last records of the server's own work are lost");
-    }
-    if let Some(otlp) = app.observer.otlp() {
-        otlp.export(&app).await;
-    }
-    tracing::info!("stopping: flushing");
-    tokio::task::spawn_blocking(move || engine.close())
-        .await
-        .context("closing panicked")?
-        .context("the store did not close cleanly")?;
-    tracing::info!("stopped");
-    Ok(())
 }
 
 async fn wait_for_signal() -> Result<()> {
