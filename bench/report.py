@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import report_clients
 import report_rollups
+import report_soak
 
 # The targets, and the bounds that API.md states for approximate metrics.
 SHUFFLED_SHARE_MIN = 0.40
@@ -32,10 +33,11 @@ def show(results, work, questions):
     for section in report_rollups.sections():
         lines += section(results, line)
     lines += report_clients.lines(results, line)
+    lines += report_soak.lines(results, line)
     widths = [max(map(len, column)) for column in zip(*lines)]
     for name, *cells in lines:
         print("  ".join([name.ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(cells, widths[1:])]))
-    problems = losses(results) + report_rollups.losses(results) + report_clients.losses(results)
+    problems = losses(results) + report_rollups.losses(results) + report_clients.losses(results) + report_soak.losses(results)
     for engine in ["duckdb", "clickhouse"]:
         problems += compare(os.path.join(work, "answers"), questions, os.path.join(work, f"exact-{engine}.json"), engine)
     for answers, asked, exact, whose in report_rollups.comparisons(results, work, os.path.dirname(questions)):

@@ -16,6 +16,8 @@ pub struct Response {
     pub status: u16,
     pub retry_after: Option<Duration>,
     pub cache: CacheUse,
+    /// The server takes no further request on this connection.
+    pub closes: bool,
     pub body: Vec<u8>,
 }
 
@@ -70,6 +72,7 @@ pub fn take_response(buffer: &mut Vec<u8>) -> anyhow::Result<Option<Response>> {
     let mut framing = Framing::Length(0);
     let mut retry_after = None;
     let mut cache = CacheUse::Unsaid;
+    let mut closes = false;
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
@@ -80,6 +83,8 @@ pub fn take_response(buffer: &mut Vec<u8>) -> anyhow::Result<Option<Response>> {
             retry_after = value.parse().ok().map(Duration::from_secs);
         } else if name.eq_ignore_ascii_case("x-cache") {
             cache = CacheUse::of_header(value);
+        } else if name.eq_ignore_ascii_case("connection") {
+            closes = value.eq_ignore_ascii_case("close");
         }
     }
     let start = head_end + 4;
@@ -91,7 +96,7 @@ pub fn take_response(buffer: &mut Vec<u8>) -> anyhow::Result<Option<Response>> {
     };
     Ok(body.map(|(body, end)| {
         buffer.drain(..end);
-        Response { status, retry_after, cache, body }
+        Response { status, retry_after, cache, closes, body }
     }))
 }
 
@@ -142,6 +147,8 @@ pub struct Connection {
     head: Vec<u8>,
     received: Vec<u8>,
     chunk: Box<[u8]>,
+    /// The server has said that it closes.
+    is_closing: bool,
 }
 
 /// A question may scan everything; longer than this is a hang.
@@ -149,16 +156,13 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Connection {
     pub fn open(target: &Target) -> anyhow::Result<Connection> {
-        let stream = TcpStream::connect(address(&target.url)?)
-            .with_context(|| format!("cannot connect to {}", target.url))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         Ok(Connection {
             target: target.clone(),
-            stream,
+            stream: connect(target)?,
             head: Vec::new(),
             received: Vec::new(),
             chunk: vec![0; 64 * 1024].into_boxed_slice(),
+            is_closing: false,
         })
     }
 
@@ -193,6 +197,11 @@ impl Connection {
     }
 
     fn send(&mut self, verb_and_path: &str, kind: &str, body: &[u8]) -> anyhow::Result<Response> {
+        if self.is_closing {
+            self.stream = connect(&self.target)?;
+            self.received.clear();
+            self.is_closing = false;
+        }
         self.head.clear();
         write_head(&mut self.head, &self.target, verb_and_path, kind, body.len());
         self.stream.write_all(&self.head)?;
@@ -203,10 +212,19 @@ impl Connection {
             ensure!(read > 0, "{verb_and_path}: the server closed the connection");
             self.received.extend_from_slice(&self.chunk[..read]);
             if let Some(response) = take_response(&mut self.received)? {
+                self.is_closing = response.closes;
                 return Ok(response);
             }
         }
     }
+}
+
+fn connect(target: &Target) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address(&target.url)?)
+        .with_context(|| format!("cannot connect to {}", target.url))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+    Ok(stream)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod queries;
 mod random;
 mod settle;
 mod single;
+mod soak;
 mod split;
 mod stream;
 mod trace;
@@ -65,6 +66,8 @@ enum Command {
     Freshness(freshness::Options),
     /// Asks like many people who look at dashboards: concurrent, popular questions more often.
     Dashboards(dashboards::Options),
+    /// Offers several times the load that a server sustains and counts what becomes of it.
+    Soak(soak::Options),
     /// Answers every request to one path with the bytes of a file: what HTTP alone costs.
     Bare(bare::Options),
     /// Measures gets and sets a second of the answer cache by itself.
@@ -86,6 +89,7 @@ fn main() -> anyhow::Result<()> {
         Command::Asks(options) => asks::run(&options)?,
         Command::Freshness(options) => freshness::run(&options)?,
         Command::Dashboards(options) => dashboards::run(&options)?,
+        Command::Soak(options) => soak::run(&options)?,
         Command::Bare(options) => bare::run(&options)?,
         Command::CacheMicro(options) => cache_micro::run(&options)?,
         Command::Fdatasync { dir } => latency::fdatasync(&dir)?.to_json(),

@@ -13,6 +13,7 @@ use tidewater_model::time::Timestamp;
 use tidewater_query::Control;
 use tidewater_store::DatasetView;
 
+use crate::admission::{Class, Errand};
 use crate::advisor::{self, Advice, Need, QuestionFacts, Suggestion};
 use crate::engine::Engine;
 use crate::error::EngineResult;
@@ -84,11 +85,11 @@ impl Engine {
         let uses = self.questions.uses(&dataset.name);
         let tiers = self.rollup_tiers(Some(&dataset.name))?.into_iter();
         let unpaid = tiers.filter(|tier| tier.state == RollupState::NotPaying);
-        let tiers_not_paying = unpaid.map(|tier| (tier.status.rollup, tier.status.tier)).collect();
+        let tiers_not_paying: Vec<_> = unpaid.map(|tier| (tier.status.rollup, tier.status.tier)).collect();
         let engine = self.clone();
-        let task = move |control: Control| {
+        let task = move |control: &Control| {
             let mut raw = sample::raw_facts(&view);
-            let mut sampler = Sampler::new(&engine, &view, sampled.as_ref(), raw.rows, control);
+            let mut sampler = Sampler::new(&engine, &view, sampled.as_ref(), raw.rows, control.clone());
             let needs = facts.iter().filter_map(|question| question.need.as_ref().ok());
             raw.distinct = sampler.distinct(needs.flat_map(Need::sized_columns));
             let mut count = |dimensions: &_, tier| sampler.count(dimensions, tier);
@@ -96,16 +97,17 @@ impl Engine {
             let since = questions.iter().map(|(_, record)| record.first_asked).min();
             Ok(Advised {
                 advice,
-                questions,
+                questions: questions.clone(),
                 since,
                 raw_rows: raw.rows,
                 raw_bytes: raw.bytes,
-                sampled_project: sampled,
-                tiers_not_paying,
+                sampled_project: sampled.clone(),
+                tiers_not_paying: tiers_not_paying.clone(),
             })
         };
         let shown = project.cloned().unwrap_or_else(crate::default_project);
-        self.run(&shown, &dataset.name, task).await
+        // It counts many samples: dashboards go before it.
+        self.run_as(Class::Heavy, Errand::one(&shown, &dataset.name), Arc::new(task)).await
     }
 
     /// The questions that still mean something, each with its facts.

@@ -1,21 +1,20 @@
 //! Questions: from a request to a page of its answer.
 //!
 //! A question takes a snapshot and is resolved against it. Where an answer that may be shared is there or on its way
-//! (`answers`), it is that one; else it waits for one of a few places, runs on a blocking thread (which in turn uses the
+//! (`answers`), it is that one; else it waits for one of a few places (`admission`), runs on a blocking thread (which in turn uses the
 //! executor's own pool) and is cancelled when its last caller goes away. Not here: how it is computed (`query`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidewater_model::names::{ProjectName, excerpt, suggest};
 use tidewater_model::query::{Query, QueryRequest, ResolveContext, resolve};
-use tidewater_model::schema::Dataset;
+use tidewater_model::schema::{Dataset, DatasetId};
 use tidewater_model::time::Timestamp;
 use tidewater_store::{DatasetView, Lsn, Snapshot, Version};
 
 use crate::answers::{Kept, Lease, Moment, QuestionKey, Subject, holds_until};
-use crate::compute::Lane;
 use crate::cursors::{Cursors, Found};
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
@@ -31,13 +30,36 @@ pub(crate) struct Question {
     pub request: QueryRequest,
     pub key: QuestionKey,
     pub subject: Subject,
-    pub view: DatasetView,
-    pub snapshot: Arc<Snapshot>,
+    pub dataset: DatasetId,
+    rows: Mutex<Option<Arc<Rows>>>,
     pub moment: Moment,
     /// The answer must include it.
     pub min_lsn: Lsn,
     /// When it came.
     pub arrived: Instant,
+}
+
+/// The rows a question is answered from.
+pub(crate) struct Rows {
+    pub view: DatasetView,
+    pub snapshot: Arc<Snapshot>,
+}
+
+impl Question {
+    /// Its rows; `None` once they were let go.
+    pub fn rows(&self) -> Option<Arc<Rows>> {
+        self.lock().clone()
+    }
+
+    /// Lets its rows go, because it waits: a snapshot keeps what the memtable held then, and hundreds of questions that wait for seconds
+    /// under ingest would keep many times the memory of the rows. It is posed again when its turn comes.
+    pub fn let_go(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Rows>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Engine {
@@ -50,8 +72,8 @@ impl Engine {
             return self.continue_cursor(cursor.clone(), binding, request, arrived).await;
         }
         let moment = self.answers.moment();
-        let snapshot = self.store.snapshot();
-        let question = Arc::new(self.pose(request, &project, &snapshot, (moment, min_lsn, arrived))?);
+        let posed = self.pose(request, &project, &self.store.snapshot(), (moment, min_lsn, arrived));
+        let question = Arc::new(posed?);
         let (kept, cache) = self.answer(&question).await?;
         Ok(self.reply(&question.request, &kept, cache))
     }
@@ -69,7 +91,7 @@ impl Engine {
         let moment = self.answers.moment();
         let snapshot = self.store.snapshot();
         let mut replies = Vec::with_capacity(requests.len());
-        let mut missing: BTreeMap<Lane, Vec<(usize, Arc<Question>)>> = BTreeMap::new();
+        let mut missing: BTreeMap<_, Vec<(usize, Arc<Question>)>> = BTreeMap::new();
         for (index, ((request, project), min_lsn)) in requests.into_iter().zip(reached).enumerate() {
             let posed = match (min_lsn, request.cursor.clone()) {
                 (Err(error), _) => Err(error),
@@ -85,8 +107,8 @@ impl Engine {
                 Ok(question) => {
                     let kept = self.kept_of_snapshot(&question);
                     if kept.is_none() {
-                        let lane = (question.view.id, project);
-                        missing.entry(lane).or_default().push((index, Arc::new(question)));
+                        let rows = (question.dataset, project);
+                        missing.entry(rows).or_default().push((index, Arc::new(question)));
                     }
                     kept.map(Ok)
                 }
@@ -94,7 +116,7 @@ impl Engine {
         }
         for questions in missing.into_values() {
             let (places, questions): (Vec<usize>, Vec<Arc<Question>>) = questions.into_iter().unzip();
-            let answers = self.compute_many(questions.clone()).await;
+            let answers = self.compute_batch(questions.clone()).await;
             for ((place, question), answer) in places.into_iter().zip(questions).zip(answers) {
                 self.answers.missed();
                 replies[place] = Some(answer.map(|kept| self.reply_kept(&question, kept)));
@@ -120,7 +142,9 @@ impl Engine {
             later.is_ok_and(|later| QuestionKey::of(&request, &later, view.id).1 == meaning)
         });
         let subject = Subject::new(snapshot, &view, query, meaning, moment, until);
-        Ok(Question { request, key, subject, view, snapshot: Arc::clone(snapshot), moment, min_lsn, arrived })
+        let dataset = view.id;
+        let rows = Mutex::new(Some(Arc::new(Rows { view, snapshot: Arc::clone(snapshot) })));
+        Ok(Question { request, key, subject, dataset, rows, moment, min_lsn, arrived })
     }
 
     /// An answer that may be shared, from the cache, from a computation that is on its way, or from one of its own.
@@ -146,6 +170,9 @@ impl Engine {
             (facts, computation)
         };
         let (waiter, is_shared) = self.answers.flights.join_or_start(&question.key, admits, start);
+        if is_shared {
+            question.let_go();
+        }
         let kept = waiter.await?;
         self.answers.computed(is_shared);
         if is_shared {
@@ -192,16 +219,14 @@ impl Engine {
         if known.is_fresh(question.moment, staleness_us) && known.includes(question.min_lsn) {
             return true;
         }
-        if !known.is_of(&question.snapshot) {
-            return false;
-        }
+        let Some(rows) = question.rows().filter(|rows| known.is_of(&rows.snapshot)) else { return false };
         if !known.holds_at(own.query.now) {
             if !subject.means_the_same(own) {
                 return false;
             }
             known.prolong(own.holds_until);
         }
-        known.confirm(question.moment, question.snapshot.version().lsn);
+        known.confirm(question.moment, rows.snapshot.version().lsn);
         true
     }
 

@@ -20,8 +20,15 @@ pub struct EngineConfig {
     pub decoders_max: usize,
     /// Questions computed at once (4): each uses all cores through the executor's own pool, so more only share them.
     pub queries_running_max: usize,
-    /// Questions waiting for their turn (256); the next one is refused.
+    /// Of these, heavy ones (2): the other places are for light questions only, so that these find one soon.
+    pub heavy_running_max: usize,
+    /// From which time of one core on reading for a question is heavy (50 ms): what dashboards ask of roll-ups takes less, a million raw rows take
+    /// about as much.
+    pub heavy_from: Duration,
+    /// Questions waiting for their turn (256); the next one is refused. One project gets at most as much of it as is left for others.
     pub queries_waiting_max: usize,
+    /// Longest wait of a question for its turn (5 s): whoever asked has gone by then, or does better to ask again.
+    pub wait_max: Duration,
     /// Longest time a question may wait and run (30 s).
     pub query_timeout: Duration,
     /// Longest wait for `min_version` (1 s, API.md).
@@ -66,7 +73,10 @@ impl EngineConfig {
             inline_body_bytes_max: 16 << 10,
             decoders_max: std::thread::available_parallelism().map_or(2, usize::from),
             queries_running_max: 4,
+            heavy_running_max: 2,
+            heavy_from: Duration::from_millis(50),
             queries_waiting_max: 256,
+            wait_max: Duration::from_secs(5),
             query_timeout: Duration::from_secs(30),
             version_wait: Duration::from_secs(1),
             answers_bytes_max: 12 << 20,

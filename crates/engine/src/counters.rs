@@ -23,8 +23,6 @@ pub struct Counters {
     pub overloaded: AtomicU64,
     /// Recorded questions computed after the start.
     pub warmed: AtomicU64,
-    /// Questions refused because too many waited.
-    pub questions_refused: AtomicU64,
     /// Rows, raw ones and those of roll-ups, that computations read.
     pub rows_scanned: AtomicU64,
     /// Bytes of decoded columns that computations looked at.

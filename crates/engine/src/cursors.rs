@@ -3,7 +3,8 @@
 //!
 //! Pinned answers live in memory within a budget. Past it the oldest are let go where they can be computed again from the rows up to
 //! their version, which few are ever asked for; the others move to a file without a name (`spill`), and past that file's budget
-//! new cursors are refused. Not here: computing again (`ask`), cursors of raw rows, which need no memory (`rows`).
+//! new cursors are refused. What is left of those that were let go counts too: where it alone is over the budget, the oldest cursors end
+//! before their time, since ten thousand new ones a minute are a flood that nobody pages through. Not here: computing again (`ask`), cursors of raw rows, which need no memory (`rows`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,8 +47,8 @@ enum Rows {
     LetGo,
 }
 
-/// What an answer that was let go still takes: its question and totals.
-const LET_GO_BYTES: u64 = 4 << 10;
+/// What an answer takes beside its rows, also when these were let go: its question and totals.
+const ENTRY_BYTES: u64 = 4 << 10;
 
 struct Entry {
     pinned: Pinned,
@@ -68,6 +69,7 @@ pub(crate) struct Cursors {
     next: AtomicU64,
     // Held for map operations only; answers are rendered and spilled outside it.
     entries: Mutex<BTreeMap<u64, Entry>>,
+    ended_early: AtomicU64,
     deletes: Mutex<Vec<DeletedRows>>,
 }
 
@@ -114,12 +116,13 @@ impl Cursors {
         let entries = Mutex::new(BTreeMap::new());
         // Ids count up, so the order of ids is the order of age.
         let next = AtomicU64::new(u64::from(seed) << 32);
-        Cursors { folder, memory_bytes_max, spill_bytes_max, ttl, next, entries, deletes: Mutex::default() }
+        let (ended_early, deletes) = (AtomicU64::new(0), Mutex::default());
+        Cursors { folder, memory_bytes_max, spill_bytes_max, ttl, next, entries, ended_early, deletes }
     }
 
     /// Keeps an answer; the id goes into tokens.
     pub fn pin(&self, answer: Arc<Answer>, pinned: Pinned) -> EngineResult<u64> {
-        let bytes = answer.memory_bytes() as u64;
+        let bytes = answer.memory_bytes() as u64 + ENTRY_BYTES;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let entry = Entry {
             pinned,
@@ -145,7 +148,7 @@ impl Cursors {
     /// Takes an answer back that was let go.
     pub fn put_back(&self, id: u64, answer: &Arc<Answer>) -> EngineResult<()> {
         if let Some(entry) = self.lock().get_mut(&id) {
-            entry.bytes = answer.memory_bytes() as u64;
+            entry.bytes = answer.memory_bytes() as u64 + ENTRY_BYTES;
             entry.rows = Rows::Memory(Arc::clone(answer));
         }
         self.make_room()
@@ -239,16 +242,17 @@ impl Cursors {
 
     fn choose(&self) -> Option<(u64, Arc<Answer>)> {
         let mut entries = self.lock();
-        let staying = memory(&entries).filter(|entry| !entry.is_spilling);
-        let mut staying: u64 = staying.map(|entry| entry.bytes).sum();
+        let in_memory = entries.values().filter(|entry| !entry.is_spilling);
+        let in_memory = in_memory.filter(|entry| !matches!(entry.rows, Rows::Spilled(_)));
+        let mut held: u64 = in_memory.map(|entry| entry.bytes).sum();
         for (id, entry) in entries.iter_mut().filter(|(_, entry)| !entry.is_spilling) {
-            if staying <= self.memory_bytes_max {
+            if held <= self.memory_bytes_max {
                 break;
             }
             match &entry.rows {
                 Rows::Memory(_) if entry.pinned.is_repeatable => {
-                    staying -= entry.bytes;
-                    (entry.rows, entry.bytes) = (Rows::LetGo, LET_GO_BYTES);
+                    held -= entry.bytes - ENTRY_BYTES;
+                    (entry.rows, entry.bytes) = (Rows::LetGo, ENTRY_BYTES);
                 }
                 Rows::Memory(answer) => {
                     entry.is_spilling = true;
@@ -257,16 +261,31 @@ impl Cursors {
                 Rows::Spilled(_) | Rows::LetGo => {}
             }
         }
+        self.end_oldest(&mut entries);
         None
+    }
+
+    /// Ends the oldest of the answers that were let go, where these take more than half of the budget.
+    fn end_oldest(&self, entries: &mut BTreeMap<u64, Entry>) {
+        let is_let_go = |entry: &Entry| matches!(entry.rows, Rows::LetGo);
+        let mut let_go: u64 =
+            entries.values().filter(|entry| is_let_go(entry)).map(|entry| entry.bytes).sum();
+        while let_go > (self.memory_bytes_max / 2).max(ENTRY_BYTES) {
+            let oldest = entries.iter().find(|(_, entry)| is_let_go(entry)).map(|(id, _)| *id);
+            let Some(entry) = oldest.and_then(|id| entries.remove(&id)) else { break };
+            let_go = let_go.saturating_sub(entry.bytes);
+            self.ended_early.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Cursors that ended before their time, since the start.
+    pub fn ended_early(&self) -> u64 {
+        self.ended_early.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Entry>> {
         self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-fn memory(entries: &BTreeMap<u64, Entry>) -> impl Iterator<Item = &Entry> {
-    entries.values().filter(|entry| matches!(entry.rows, Rows::Memory(_)))
 }
 
 fn used(entries: &BTreeMap<u64, Entry>, on_disk: bool) -> u64 {

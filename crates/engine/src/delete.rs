@@ -8,6 +8,7 @@ use tidewater_query::{Cell, Control};
 use tidewater_store::Delete;
 use tokio::sync::oneshot;
 
+use crate::admission::Errand;
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
 use crate::jobs::{Job, Jobs};
@@ -29,15 +30,15 @@ impl Engine {
         let (dataset, range, filter) = (view.id, query.range, query.filter.clone());
         let kept = view.clone();
         let engine = self.clone();
-        let count = move |control: Control| {
-            let answer = engine.executor.execute(&query, &view, &control)?;
+        let count = move |control: &Control| {
+            let answer = engine.executor.execute(&query, &view, control)?;
             let first = answer.page(0, 1).into_iter().next();
             Ok(match first.and_then(|row| row.metrics.into_iter().next()) {
                 Some(Cell::Int(count)) => u64::try_from(count).unwrap_or(0),
                 _ => 0,
             })
         };
-        let matched = self.run(&project, &rows.dataset, count).await?;
+        let matched = self.run(Errand::one(&project, &rows.dataset), count).await?;
         let (done, receipt) = oneshot::channel();
         let to_us = range.to.map_or(i64::MAX, |to| to.0);
         let reply = Box::new(move |result| {

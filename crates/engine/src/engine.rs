@@ -10,10 +10,10 @@ use tidewater_query::{CacheStats, Executor};
 use tidewater_store::{Clock, DatasetView, Store};
 use tokio::sync::Semaphore;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, AdmissionStats, Class};
 use crate::answers::{AnswerStats, Answers};
 use crate::config::EngineConfig;
-use crate::counters::Counters;
+use crate::counters::{Counters, DurationHistogram};
 use crate::cursors::Cursors;
 use crate::error::{EngineError, EngineResult};
 use crate::in_flight::{InFlight, Permit};
@@ -21,6 +21,7 @@ use crate::jobs::Jobs;
 use crate::keys::Keys;
 use crate::projects::Projects;
 use crate::questions::Questions;
+use crate::ready::Checks;
 use crate::rejects::{Reject, Rejects};
 use crate::reserved::is_own_dataset;
 use crate::running::{Running, RunningQuery};
@@ -61,7 +62,8 @@ pub struct Shared {
     pub(crate) cursors: Cursors,
     pub(crate) answers: Answers,
     pub(crate) running: Arc<Running>,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) checks: Checks,
     pub(crate) decoders: Arc<Semaphore>,
     pub(crate) in_flight: InFlight,
     pub(crate) rejects: Rejects,
@@ -105,7 +107,13 @@ impl Engine {
             cursors,
             answers: Answers::new(config.answers_bytes_max, config.tick),
             running: Arc::default(),
-            admission: Admission::new(config.queries_running_max, config.queries_waiting_max),
+            admission: Arc::new(Admission::new(
+                config.queries_running_max,
+                config.heavy_running_max,
+                config.queries_waiting_max,
+                config.wait_max,
+            )),
+            checks: Checks::default(),
             decoders: Arc::new(Semaphore::new(config.decoders_max.max(1))),
             in_flight: InFlight::new(config.ingest_bytes_max),
             rejects: Rejects::new(config.rejects_bytes_max, config.rejects_redacted),
@@ -190,6 +198,21 @@ impl Engine {
         ]
     }
 
+    /// Questions that run, wait and were refused, by class and reason.
+    pub fn admission_stats(&self) -> AdmissionStats {
+        self.admission.stats()
+    }
+
+    /// How long computations of a class have waited for their place.
+    pub fn waited(&self, class: Class) -> &DurationHistogram {
+        self.admission.waited(class)
+    }
+
+    /// Steps of questions that wait for a thread that computes, and how many such threads there are.
+    pub fn steps_waiting(&self) -> (usize, usize) {
+        self.executor.steps_waiting()
+    }
+
     /// Bytes that running questions hold.
     pub fn query_memory_bytes(&self) -> usize {
         self.executor.memory_bytes()
@@ -198,6 +221,11 @@ impl Engine {
     /// Answers pinned for cursors, their bytes in memory, their bytes on disk.
     pub fn cursor_usage(&self) -> (usize, u64, u64) {
         self.cursors.usage()
+    }
+
+    /// Cursors that ended before their time because too many were open.
+    pub fn cursors_ended_early(&self) -> u64 {
+        self.cursors.ended_early()
     }
 
     /// What the answer cache has done.

@@ -1,6 +1,7 @@
 //! The one error of this crate. `server::problem` maps it to HTTP.
 
 use tidewater_model::input_error::InputError;
+use tidewater_query::ExecuteError;
 use tidewater_store::StoreError;
 
 /// Result with [`EngineError`].
@@ -28,7 +29,7 @@ pub enum EngineError {
     Store(#[from] StoreError),
     /// The computation refused, failed or was stopped.
     #[error(transparent)]
-    Query(#[from] tidewater_query::ExecuteError),
+    Query(#[from] ExecuteError),
     /// A budget or queue is full; the caller may come back.
     #[error("the server is full: {what}")]
     Overloaded {
@@ -127,6 +128,17 @@ pub enum EngineError {
     /// A thread that worked on the request panicked; the panic itself is in the log.
     #[error("the request failed inside the server")]
     Panicked,
+}
+
+impl EngineError {
+    /// Whether it says that a question is not as light as it was taken for.
+    pub(crate) fn is_costly(&self) -> bool {
+        match self {
+            EngineError::Query(ExecuteError::Costly { .. }) => true,
+            EngineError::Shared(error) => error.is_costly(),
+            _ => false,
+        }
+    }
 }
 
 fn suggestion(nearest: Option<&str>) -> String {

@@ -40,6 +40,7 @@ mod warm;
 use tidewater_model::names::ProjectName;
 
 pub use access::{Access, Permission, Permissions, Reach, Role, Visibility, table as permission_table};
+pub use admission::{AdmissionStats, Class, Reason};
 pub use advise::Advised;
 pub use advisor::{Advice, Suggestion, TierEstimate, Unserved, Unused};
 pub use answers::{AnswerCache, AnswerStats, Lease};

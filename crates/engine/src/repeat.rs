@@ -11,6 +11,7 @@ use tidewater_model::time::ResolvedRange;
 use tidewater_query::Control;
 use tidewater_store::{DatasetView, Unit};
 
+use crate::admission::Errand;
 use crate::cursors::Pinned;
 use crate::engine::Engine;
 use crate::error::EngineResult;
@@ -38,12 +39,12 @@ impl Engine {
         limit: u32,
     ) -> EngineResult<PageRows> {
         let (engine, query, until) = (self.clone(), Arc::clone(&pinned.query), pinned.version.lsn);
-        let task = move |control: Control| {
+        let task = move |control: &Control| {
             let view = engine.view(&engine.store.snapshot(), &query.dataset.name)?;
-            let answer = Arc::new(engine.executor.execute_as_of(&query, &view, until, &control)?);
+            let answer = Arc::new(engine.executor.execute_as_of(&query, &view, until, control)?);
             engine.cursors.put_back(id, &answer)?;
             Ok(PageRows::of(&answer, offset, limit))
         };
-        self.run(&pinned.query.project, &pinned.query.dataset.name, task).await
+        self.run(Errand::one(&pinned.query.project, &pinned.query.dataset.name), task).await
     }
 }

@@ -11,6 +11,7 @@ use tidewater_model::schema::{ColumnRef, Dataset};
 use tidewater_query::{Cell, Control, ROWS_PAGE_MAX, RowKey, RowsQuery};
 use tidewater_store::{Lsn, Version};
 
+use crate::admission::Errand;
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
 use crate::token;
@@ -114,8 +115,14 @@ impl Engine {
             since,
         };
         let engine = self.clone();
-        let task = move |control: Control| Ok(engine.executor.rows(&query, &view, &control)?);
-        let page = self.run(&project, &request.rows.dataset, task).await?;
+        // The rows up to a version are in every later state too, so none is held while it waits.
+        drop((view, snapshot));
+        let dataset = request.rows.dataset.clone();
+        let task = move |control: &Control| {
+            let view = engine.view(&engine.store.snapshot(), &dataset)?;
+            Ok(engine.executor.rows(&query, &view, control)?)
+        };
+        let page = self.run(Errand::one(&project, &request.rows.dataset), task).await?;
         Ok(RowsReply {
             columns: names,
             rows: page.rows,

@@ -11,13 +11,14 @@ use tidewater_model::names::ProjectName;
 use tidewater_model::query::QueryRequest;
 use tidewater_model::schema::DatasetDefinition;
 use tidewater_model::time::Timestamp;
-use tidewater_query::{ExecuteError, Executor, ExecutorConfig};
+use tidewater_query::{Control, ExecuteError, Executor, ExecutorConfig};
 use tidewater_store::disk::RealDisk;
 use tidewater_store::{ManualClock, Store, StoreConfig};
 
+use crate::admission::Errand;
 use crate::{
-    CacheUse, Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Origin, Refusal, Scope,
-    Warmed, default_project,
+    CacheUse, Class, Engine, EngineConfig, EngineError, IngestReply, IngestRequest, NewKey, Origin, Reason,
+    Refusal, Scope, Warmed, default_project,
 };
 
 const NOW: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -130,15 +131,15 @@ async fn a_dropped_future_cancels_its_question() {
     let fixture = Fixture::new(|_| {});
     let (sender, receiver) = mpsc::channel();
     let project = default_project();
-    let task = move |control: tidewater_query::Control| {
+    let task = move |control: &Control| {
         while !control.cancel.is_cancelled() {
             std::thread::sleep(Duration::from_millis(1));
         }
         sender.send(()).expect("the test waits");
         Ok(())
     };
-    let waited =
-        tokio::time::timeout(Duration::from_millis(50), fixture.engine.run(&project, "d", task)).await;
+    let run = fixture.engine.run(Errand::one(&project, "d"), task);
+    let waited = tokio::time::timeout(Duration::from_millis(50), run).await;
     assert!(waited.is_err());
     receiver.recv_timeout(Duration::from_secs(30)).expect("the task saw that it was cancelled");
     assert_eq!(fixture.engine.running_count(), 0);
@@ -148,15 +149,8 @@ async fn a_dropped_future_cancels_its_question() {
 async fn questions_wait_in_a_bounded_queue_and_can_be_cancelled() {
     let fixture = Fixture::new(|config| (config.queries_running_max, config.queries_waiting_max) = (1, 0));
     let engine = fixture.engine.clone();
-    let running = tokio::spawn(async move {
-        let task = |control: tidewater_query::Control| {
-            while !control.cancel.is_cancelled() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err::<(), _>(ExecuteError::Cancelled.into())
-        };
-        engine.run(&default_project(), "d", task).await
-    });
+    let running =
+        tokio::spawn(async move { engine.run(Errand::one(&default_project(), "d"), until_cancelled).await });
     while fixture.engine.running_count() == 0 {
         tokio::task::yield_now().await;
     }
@@ -167,6 +161,106 @@ async fn questions_wait_in_a_bounded_queue_and_can_be_cancelled() {
     let cancelled = running.await.expect("no panic");
     assert!(matches!(cancelled, Err(EngineError::Query(ExecuteError::Cancelled))), "{cancelled:?}");
     assert!(matches!(fixture.engine.cancel(id), Err(EngineError::UnknownQuery)));
+}
+
+/// Runs until it is cancelled.
+fn until_cancelled(control: &Control) -> Result<(), EngineError> {
+    while !control.cancel.is_cancelled() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(ExecuteError::Cancelled.into())
+}
+
+fn costly(control: &Control) -> Result<(), EngineError> {
+    match control.cost_max {
+        Some(cost) => Err(ExecuteError::Costly { cost }.into()),
+        None => until_cancelled(control),
+    }
+}
+
+#[tokio::test]
+async fn heavy_questions_beside_light_ones() {
+    let fixture = Fixture::new(|config| {
+        (config.queries_running_max, config.heavy_running_max) = (3, 1);
+        config.wait_max = Duration::from_millis(200);
+    });
+    let engine = &fixture.engine;
+    let heavy: Vec<_> = (0..3)
+        .map(|_| {
+            let engine = engine.clone();
+            tokio::spawn(async move { engine.run(Errand::one(&default_project(), "d"), costly).await })
+        })
+        .collect();
+    let stands = |class: Class| {
+        let stats = engine.admission_stats();
+        (stats.running[class.place()].1, stats.waiting[class.place()].1)
+    };
+    while stands(Class::Heavy) != (1, 2) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stands(Class::Light), (0, 0), "they have given back their light places");
+    fixture.ingest_names(10).await;
+    engine.query(names(100, None), default_project()).await.expect("a light question is answered");
+    for waiting in heavy.into_iter().map(|task| async { task.await.expect("no panic") }) {
+        let waited = tokio::time::timeout(Duration::from_secs(30), async {
+            // The one that runs ends when it is cancelled, those that wait when their time is over.
+            while engine.admission_stats().refused[Reason::WaitedTooLong.place()].1 < 2 {
+                tokio::task::yield_now().await;
+            }
+            engine.running().iter().for_each(|running| drop(engine.cancel(running.id)));
+            waiting.await
+        });
+        let outcome = waited.await.expect("it ends");
+        assert!(
+            matches!(
+                &outcome,
+                Err(EngineError::Overloaded { retry_after_s: 1.., .. }
+                    | EngineError::Query(ExecuteError::Cancelled))
+            ),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!((engine.running_count(), stands(Class::Heavy)), (0, (0, 0)));
+}
+
+#[tokio::test]
+async fn who_finds_no_memory_waits_for_it_and_is_told_when_there_is_none() {
+    let fixture = Fixture::new(|_| {});
+    let engine = &fixture.engine;
+    let tries = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let busy = |until: u32| {
+        let tries = Arc::clone(&tries);
+        move |_: &Control| match tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            count if count < until => Err(EngineError::from(ExecuteError::Busy { limit: 1 })),
+            _ => Ok(()),
+        }
+    };
+    engine.run(Errand::one(&default_project(), "d"), busy(1)).await.expect("its second try is alone");
+    tries.store(0, std::sync::atomic::Ordering::SeqCst);
+    let refused = engine.run(Errand::one(&default_project(), "d"), busy(9)).await;
+    assert!(matches!(refused, Err(EngineError::Overloaded { .. })), "{refused:?}");
+    assert_eq!(engine.admission_stats().refused[Reason::Memory.place()].1, 1);
+}
+
+#[tokio::test]
+async fn cursors_of_a_flood_end_early_and_memory_stays_bounded() {
+    let fixture = Fixture::new(|config| config.cursor_bytes_max = 64 << 10);
+    fixture.ingest_names(3).await;
+    let mut cursors = Vec::new();
+    for index in 0..40 {
+        let question = json!({"dataset": "d", "metrics": [{"agg": "count", "as": format!("m{index}")}],
+            "dimensions": ["name"], "date_range": "all", "max_staleness_ms": 0, "pagination": {"limit": 1}});
+        let question = QueryRequest::from_json(&question).expect("a question");
+        let reply = fixture.engine.query(question.clone(), default_project()).await.expect("an answer");
+        cursors.push(QueryRequest { cursor: reply.next_cursor, ..question });
+    }
+    let (_, memory, _) = fixture.engine.cursor_usage();
+    assert!(memory <= 64 << 10, "{memory} bytes");
+    assert!(fixture.engine.cursors_ended_early() > 0);
+    let first = fixture.engine.query(cursors.remove(0), default_project()).await;
+    assert!(matches!(first, Err(EngineError::CursorExpired)), "{first:?}");
+    let last = cursors.pop().expect("there are many");
+    fixture.engine.query(last, default_project()).await.expect("the latest goes on");
 }
 
 #[tokio::test]

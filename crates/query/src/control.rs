@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::ExecuteError;
+use crate::turns::Share;
 
 /// Asks a question to stop; it does so within one batch of rows.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,7 @@ pub struct Progress {
     rows: AtomicU64,
     rows_total: AtomicU64,
     bytes: AtomicU64,
+    share: Arc<Share>,
 }
 
 impl Progress {
@@ -46,6 +48,16 @@ impl Progress {
     /// Bytes of decoded columns looked at so far.
     pub fn bytes_scanned(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Time that threads of the pool have spent on it.
+    pub fn served(&self) -> Duration {
+        self.share.served()
+    }
+
+    /// Its part of the pool.
+    pub(crate) fn share(&self) -> &Arc<Share> {
+        &self.share
     }
 
     pub(crate) fn expect(&self, rows: u64) {
@@ -67,6 +79,10 @@ pub struct Control {
     pub cancel: CancelToken,
     /// Bytes this question may hold; `None` for the executor's own bound per question.
     pub memory_bytes_max: Option<usize>,
+    /// What one question's reading may be estimated to cost, as time of one core, before anything is read; `None` for no bound.
+    pub cost_max: Option<Duration>,
+    /// What all reading may really take of the pool's threads; `None` for no bound. An estimate may be wrong.
+    pub served_max: Option<Duration>,
     /// Counters for whoever watches.
     pub progress: Arc<Progress>,
 }
@@ -77,8 +93,20 @@ impl Control {
         if self.cancel.is_cancelled() {
             return Err(ExecuteError::Cancelled);
         }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(ExecuteError::Deadline),
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(ExecuteError::Deadline);
+        }
+        let served = self.progress.served();
+        match self.served_max {
+            Some(max) if served > max => Err(ExecuteError::Costly { cost: served }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Holds what reading for one question is expected to cost against its bound.
+    pub(crate) fn check_cost(&self, cost: Duration) -> Result<(), ExecuteError> {
+        match self.cost_max {
+            Some(max) if cost > max => Err(ExecuteError::Costly { cost }),
             _ => Ok(()),
         }
     }

@@ -28,6 +28,12 @@ pub enum ExecuteError {
         /// Bytes all questions may have together.
         limit: usize,
     },
+    /// It costs more than the caller allowed ([`crate::Control`]). Who allowed so little asks again and allows more.
+    #[error("the question costs more than it may here")]
+    Costly {
+        /// Time of one core: estimated where nothing was read yet, else spent.
+        cost: std::time::Duration,
+    },
     /// The deadline passed.
     #[error("the question took longer than its time limit: add filters, or use a shorter date range")]
     Deadline,

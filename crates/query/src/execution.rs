@@ -60,17 +60,27 @@ struct Cost {
 }
 
 impl Execution<'_> {
-    /// One answer per question.
-    pub fn run(&self, queries: &[Query]) -> Vec<Result<Answer, ExecuteError>> {
+    /// One answer per question, given to `done` as soon as it is there: together they may be large, and few callers need all of each.
+    pub fn run(&self, queries: &[Query], mut done: impl FnMut(usize, Result<Answer, ExecuteError>)) {
         if let [query] = queries {
-            return vec![self.run_one(query)];
+            return done(0, self.run_one(query));
         }
+        let mut failed = Vec::new();
+        let mut give = |place, answer: Result<Answer, ExecuteError>| match answer {
+            Ok(answer) => done(place, Ok(answer)),
+            Err(_) => failed.push(place),
+        };
         let asked: Result<Vec<Asked<'_>>, _> = queries.iter().map(|query| self.ask(query)).collect();
-        let answers = asked.and_then(|asked| self.answer(&asked));
-        let answers = answers.and_then(|answers| answers.into_iter().collect::<Result<Vec<_>, _>>());
-        match answers {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(_) => queries.iter().map(|query| self.run_one(query)).collect(),
+        match asked.and_then(|asked| self.answer(&asked, &mut give)) {
+            Ok(()) => {}
+            // One by one they would cost no less.
+            Err(ExecuteError::Costly { cost }) => {
+                return (0..queries.len()).for_each(|place| done(place, Err(ExecuteError::Costly { cost })));
+            }
+            Err(_) => failed = (0..queries.len()).collect(),
+        }
+        for place in failed {
+            done(place, self.run_one(&queries[place]));
         }
     }
 
@@ -88,10 +98,12 @@ impl Execution<'_> {
         Ok(own? + compared?)
     }
 
-    fn run_one(&self, query: &Query) -> Result<Answer, ExecuteError> {
+    /// The answer to one question.
+    pub fn run_one(&self, query: &Query) -> Result<Answer, ExecuteError> {
         let asked = self.ask(query)?;
-        let mut answers = self.answer(std::slice::from_ref(&asked))?;
-        answers.pop().expect("one question has one answer")
+        let mut only = None;
+        self.answer(std::slice::from_ref(&asked), &mut |_, answer| only = Some(answer))?;
+        only.expect("one question has one answer")
     }
 
     fn ask<'a>(&self, query: &'a Query) -> Result<Asked<'a>, ExecuteError> {
@@ -138,7 +150,11 @@ impl Execution<'_> {
     }
 
     /// Fails as a whole where reading does; an answer fails alone where only its own groups are too many.
-    fn answer(&self, asked: &[Asked<'_>]) -> Result<Vec<Result<Answer, ExecuteError>>, ExecuteError> {
+    fn answer(
+        &self,
+        asked: &[Asked<'_>],
+        give: &mut dyn FnMut(usize, Result<Answer, ExecuteError>),
+    ) -> Result<(), ExecuteError> {
         let start = Instant::now();
         let mut passes = Passes::default();
         let places: Vec<(usize, Option<usize>)> = asked
@@ -149,11 +165,11 @@ impl Execution<'_> {
             })
             .collect();
         let (joined, cost) = self.aggregate(&passes, start)?;
-        let answers = asked.iter().zip(places).map(|(asked, (place, compared))| {
+        for (index, (asked, (place, compared))) in asked.iter().zip(places).enumerate() {
             let compared = compared.map(|place| &joined[place]);
-            self.finish(asked, &joined[place], compared, cost)
-        });
-        Ok(answers.collect())
+            give(index, self.finish(asked, &joined[place], compared, cost));
+        }
+        Ok(())
     }
 
     fn aggregate(&self, passes: &Passes, start: Instant) -> Result<(Vec<Joined>, Cost), ExecuteError> {
@@ -168,6 +184,7 @@ impl Execution<'_> {
             aggregation.read(&sources, |piece, unit, part| {
                 readings.add(member, &pass.frame.plan, piece, unit, part);
             })?;
+            self.control.check_cost(Duration::from_nanos(aggregation.cost_ns()))?;
         }
         let Some(first) = passes.list.first() else { return Ok((Vec::new(), Cost::default())) };
         let (lanes, roster) = readings.open(self.view, &first.frame.plan, self.control)?;

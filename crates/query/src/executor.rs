@@ -74,6 +74,11 @@ impl Executor {
         self.budget.used()
     }
 
+    /// Steps of readings that wait for a thread, and threads.
+    pub fn steps_waiting(&self) -> (usize, usize) {
+        (self.pool.queue().waiting(), self.pool.threads())
+    }
+
     /// Answers a question. Blocks until done; call it where blocking is allowed.
     pub fn execute(
         &self,
@@ -81,8 +86,7 @@ impl Executor {
         view: &DatasetView,
         control: &Control,
     ) -> Result<Answer, ExecuteError> {
-        let mut answers = self.execute_many(std::slice::from_ref(query), view, control);
-        answers.pop().expect("one question has one answer")
+        self.execution(view, control, None).run_one(query)
     }
 
     /// About how long one core would read for a question, given what is known from earlier ones. Looks at what there is and reads nothing.
@@ -98,7 +102,20 @@ impl Executor {
         view: &DatasetView,
         control: &Control,
     ) -> Vec<Result<Answer, ExecuteError>> {
-        self.execution(view, control, None).run(queries)
+        let mut answers: Vec<_> = queries.iter().map(|_| None).collect();
+        self.execute_each(queries, view, control, |place, answer| answers[place] = Some(answer));
+        answers.into_iter().map(|answer| answer.expect("every question is answered")).collect()
+    }
+
+    /// As [`Self::execute_many`], but gives each answer away as soon as it is there, so that not all are held at once.
+    pub fn execute_each(
+        &self,
+        queries: &[Query],
+        view: &DatasetView,
+        control: &Control,
+        done: impl FnMut(usize, Result<Answer, ExecuteError>),
+    ) {
+        self.execution(view, control, None).run(queries, done);
     }
 
     /// Answers a question from the rows that came up to a record, as they were sent and without any cache. The caller knows that none
@@ -110,8 +127,7 @@ impl Executor {
         until: Lsn,
         control: &Control,
     ) -> Result<Answer, ExecuteError> {
-        let mut answers = self.execution(view, control, Some(until)).run(std::slice::from_ref(query));
-        answers.pop().expect("one question has one answer")
+        self.execution(view, control, Some(until)).run_one(query)
     }
 
     fn execution<'a>(

@@ -32,6 +32,7 @@ mod section;
 mod sources;
 mod table;
 mod team;
+mod turns;
 mod values;
 mod worker;
 

@@ -1,11 +1,14 @@
 //! The threads questions are computed on: a fixed number, apart from those that serve the network.
 //!
-//! Tasks are short (one morsel) and queue again for their next one, so that a long question and a short one take turns.
+//! Tasks are short (one morsel) and queue again for their next one, so that a long question and a short one take turns. Not here:
+//! whose turn it is (`turns`).
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::turns::{Share, Turns};
 
 /// A piece of work. It must catch its own panics.
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
@@ -24,21 +27,37 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
-    tasks: VecDeque<Task>,
+    turns: Turns<Task>,
     closed: bool,
 }
 
 impl Queue {
-    pub fn submit(&self, task: Task) {
-        self.lock().tasks.push_back(task);
+    /// A reading of the question with this share begins.
+    pub fn begin(&self, share: &Share) {
+        self.lock().turns.begin(share);
+    }
+
+    /// Queues a task of a reading that has begun.
+    pub fn submit(&self, share: Arc<Share>, task: Task) {
+        self.lock().turns.push(share, task);
         self.wake.notify_one();
+    }
+
+    /// A task of the question with this share has been done that took so long.
+    pub fn serve(&self, share: &Share, took: Duration) {
+        self.lock().turns.serve(share, took);
+    }
+
+    /// Tasks that wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.lock().turns.len()
     }
 
     /// The next task; `None` once the pool has ended.
     fn next(&self) -> Option<Task> {
         let mut state = self.lock();
         loop {
-            if let Some(task) = state.tasks.pop_front() {
+            if let Some(task) = state.turns.pop() {
                 return Some(task);
             }
             if state.closed {

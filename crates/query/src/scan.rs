@@ -2,13 +2,14 @@
 //!
 //! Morsels (and whatever else is a [`Task`]) stand in lanes, one for each part of the data whose rows belong together; a thread stays in a
 //! lane as long as it can. What is
-//! done with the rows is the [`Consumer`]'s; each thread has its own, and they are joined afterwards. After each morsel a thread goes to
-//! the end of the pool's queue, so that questions take turns.
+//! done with the rows is the [`Consumer`]'s; each thread has its own, and they are joined afterwards. After each morsel a thread's
+//! share queues again, so that questions take turns (`turns`).
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
@@ -111,6 +112,7 @@ pub(crate) fn read_all<T: Task, C: Consumer<T::Batch>>(
         outcome: Mutex::new(Outcome { parts: Vec::new(), running: threads, error: None }),
         done: Condvar::new(),
     });
+    pool.queue().begin(control.progress.share());
     for consumer in consumers {
         submit(Arc::clone(&job), Arc::clone(pool.queue()), consumer, None);
     }
@@ -132,14 +134,18 @@ fn submit<T: Task, C: Consumer<T::Batch>>(
     lane: Option<usize>,
 ) {
     let next = Arc::clone(&queue);
-    queue.submit(Box::new(move || {
+    let share = Arc::clone(job.control.progress.share());
+    let task = move || {
+        let began = Instant::now();
         let step = catch_unwind(AssertUnwindSafe(|| job.step(&mut consumer, lane)));
+        next.serve(job.control.progress.share(), began.elapsed());
         match step.unwrap_or(Err(ExecuteError::Panicked)) {
             Ok(lane @ Some(_)) => submit(job, next, consumer, lane),
             Ok(None) => job.finish(consumer, None),
             Err(error) => job.finish(consumer, Some(error)),
         }
-    }));
+    };
+    queue.submit(share, Box::new(task));
 }
 
 impl<T: Task, C: Consumer<T::Batch>> Job<T, C> {

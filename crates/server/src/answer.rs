@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use tidewater_engine::{CacheUse, QueryReply};
 use tidewater_model::query::{Dimension, Query};
 use tidewater_query::{AnswerRow, Cell};
+use tokio::sync::Semaphore;
 
 use crate::problem::Problem;
 
@@ -145,6 +146,10 @@ pub fn put_json(reply: QueryReply, sheet: &mut Sheet) {
     sheet.push(reply, parts);
 }
 
+/// Large replies that are packed at once. Each takes a core while it lasts; hundreds at a time would each take a thread and its memory, and
+/// finish no sooner.
+static PACKERS: Semaphore = Semaphore::const_new(4);
+
 /// A reply in its written form, as often sent as wanted.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -221,6 +226,8 @@ impl Written {
         let packed = if self.body.len() <= PACKED_INLINE_BYTES_MAX {
             coding.pack(&self.body).ok()
         } else {
+            // The semaphore is never closed.
+            let _place = PACKERS.acquire().await.ok();
             let body = self.body.clone();
             tokio::task::spawn_blocking(move || coding.pack(&body).ok()).await.ok().flatten()
         };

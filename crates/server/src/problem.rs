@@ -212,6 +212,7 @@ impl From<&ExecuteError> for Problem {
         match error {
             ExecuteError::Memory { .. } => Problem::new(unprocessable, "memory_limit_exceeded", detail),
             ExecuteError::Busy { .. } => Problem::unavailable("overloaded", detail, 1),
+            ExecuteError::Costly { .. } => Problem::unavailable("overloaded", detail, 1),
             ExecuteError::Deadline => Problem::unavailable("query_timeout", detail, 5),
             ExecuteError::Cancelled => Problem::unavailable("query_cancelled", detail, 1),
             ExecuteError::Limit { .. } => Problem::bad_request("limit_exceeded", detail),

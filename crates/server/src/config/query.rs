@@ -11,8 +11,17 @@ pub struct QueryConfig {
     /// Questions computed at once; the next ones wait. Default 4: each already uses all threads.
     /// `TIDEWATER_QUERY__RUNNING_MAX`.
     pub running_max: usize,
-    /// Questions that may wait; past it 503. Default 256. `TIDEWATER_QUERY__WAITING_MAX`.
+    /// Of these, heavy ones; the other places are for light questions only. Default 2. `TIDEWATER_QUERY__HEAVY_RUNNING_MAX`.
+    pub heavy_running_max: usize,
+    /// Time of one core, in milli-seconds, from which on reading for a question is heavy: estimated from what it would read. Default 50:
+    /// about a million raw rows. `TIDEWATER_QUERY__HEAVY_FROM_MS`.
+    pub heavy_from_ms: u64,
+    /// Questions that may wait; past it 503. One project may hold as many as are left for others, so alone half of them. Default
+    /// 256. `TIDEWATER_QUERY__WAITING_MAX`.
     pub waiting_max: usize,
+    /// Longest wait for a place, in milli-seconds; past it 503. Default 5,000: whoever asked has gone by then, or does better to ask
+    /// again. `TIDEWATER_QUERY__WAIT_MAX_MS`.
+    pub wait_max_ms: u64,
     /// Threads that compute. Default 0: one per core. `TIDEWATER_QUERY__THREADS`.
     pub threads: usize,
     /// Bytes that all questions together may hold. Default 96 MiB. `TIDEWATER_QUERY__MEMORY_BYTES_MAX`.
@@ -36,7 +45,10 @@ impl Default for QueryConfig {
         QueryConfig {
             timeout_ms: 30_000,
             running_max: 4,
+            heavy_running_max: 2,
+            heavy_from_ms: 50,
             waiting_max: 256,
+            wait_max_ms: 5_000,
             threads: 0,
             memory_bytes_max: 96 << 20,
             memory_bytes_per_query_max: 64 << 20,

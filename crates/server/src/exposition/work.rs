@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tidewater_engine::Class;
 use tidewater_store::StoreStats;
 
 use crate::app::App;
@@ -64,8 +65,41 @@ pub fn queries(app: &App, out: &mut Families) {
         family.histogram(&[("stage", stage)], &histogram.0.read(), MICRO);
     }
     family.histogram(&[("stage", "render")], &work.rendering.read(), MICRO);
+    admission(app, out);
     scanned(app, out);
     cursors(app, out);
+}
+
+fn admission(app: &App, out: &mut Families) {
+    let stats = app.engine.admission_stats();
+    let running = out.family(
+        "tidewater_admission_running",
+        Kind::Gauge,
+        "Computations that hold a place, by class: light, heavy (much to read), large (heavy, and without other heavy ones beside it because \
+         memory was short).",
+    );
+    stats.running.iter().for_each(|(class, count)| running.add(&[("class", class.name())], *count));
+    let waiting =
+        out.family("tidewater_admission_waiting", Kind::Gauge, "Questions that wait for a place, by class.");
+    stats.waiting.iter().for_each(|(class, count)| waiting.add(&[("class", class.name())], *count));
+    let waits = out.family(
+        "tidewater_admission_wait_seconds",
+        Kind::Histogram,
+        "How long computations that got a place waited for it, by class.",
+    );
+    for class in Class::ALL {
+        waits.histogram(&[("class", class.name())], &app.engine.waited(class).0.read(), MICRO);
+    }
+    let refused = out.family(
+        "tidewater_queries_refused_total",
+        Kind::Counter,
+        "Questions refused with 503 before they were computed, by reason: queue_full, project_share (one project held all that it may of the \
+         queue), waited_too_long, memory (others held it even without heavy questions beside it).",
+    );
+    stats.refused.iter().for_each(|(reason, count)| refused.add(&[("reason", reason.name())], *count));
+    let (steps, _) = app.engine.steps_waiting();
+    let help = "Steps of questions (a piece of a file each) that wait for a thread that computes.";
+    out.single("tidewater_query_steps_waiting", Kind::Gauge, help, steps);
 }
 
 fn scanned(app: &App, out: &mut Families) {
@@ -74,8 +108,6 @@ fn scanned(app: &App, out: &mut Families) {
     out.single("tidewater_rows_scanned_total", Kind::Counter, help, get(&counters.rows_scanned));
     let help = "Bytes of decoded columns that computations of questions looked at.";
     out.single("tidewater_bytes_scanned_total", Kind::Counter, help, get(&counters.bytes_scanned));
-    let help = "Questions refused because too many waited.";
-    out.single("tidewater_queries_refused_total", Kind::Counter, help, get(&counters.questions_refused));
     let help = "Questions that run or wait.";
     out.single("tidewater_queries_running", Kind::Gauge, help, app.engine.running_count());
     let help = "Bytes that running questions hold.";
@@ -95,6 +127,9 @@ fn cursors(app: &App, out: &mut Families) {
         "Bytes of answers for cursors in memory.",
         memory,
     );
+    let help =
+        "Cursors that ended before query.cursor_ttl_ms because too many were open (query.cursor_bytes_max).";
+    out.single("tidewater_cursors_ended_early_total", Kind::Counter, help, app.engine.cursors_ended_early());
     out.single("tidewater_cursor_disk_bytes", Kind::Gauge, "Bytes of answers for cursors on disk.", disk);
 }
 

@@ -31,6 +31,7 @@ mod naive;
 mod openapi;
 mod others;
 mod otlp;
+mod overload;
 mod performance;
 mod projects;
 mod query;
