@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use desk::{Arrival, Desk, Limits, Ticket};
 pub use desk::{Class, Reason};
 
-use crate::counters::DurationHistogram;
+use crate::counters::{Counters, DurationHistogram};
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
 use crate::running::RunningGuard;
@@ -253,13 +253,19 @@ impl Engine {
         loop {
             let place = self.admission.enter(class, &errand, (until, deadline)).await?;
             let control = self.control(class, questions, deadline, cancel.clone());
-            let task = Arc::clone(&task);
+            let (task, progress) = (Arc::clone(&task), Arc::clone(&control.progress));
             let done = tokio::task::spawn_blocking(move || {
                 // The place is given back when the computation has really ended, not when its caller left.
                 let _place = place;
                 task(&control)
             });
-            match done.await.map_err(|_| EngineError::Panicked)? {
+            let outcome = done.await.map_err(|_| EngineError::Panicked)?;
+            if outcome.is_err() {
+                // What was read for nothing, or is read once more, is no answer's, but it was read.
+                Counters::add(&self.counters.rows_scanned, progress.rows_scanned());
+                Counters::add(&self.counters.bytes_scanned, progress.bytes_scanned());
+            }
+            match outcome {
                 Err(EngineError::Query(ExecuteError::Busy { .. })) if class == Class::Large => {
                     return Err(self.admission.refuse(Reason::Memory, class, questions));
                 }

@@ -26,7 +26,8 @@ pub struct AnswerFacts {
     pub quality: Vec<MetricQuality>,
     /// Where the numbers came from.
     pub source: String,
-    /// Rows read.
+    /// Rows read by the run that made the answer. What an earlier run had read, which was given up because it cost too much for its
+    /// place, is in the server's counters only.
     pub rows_scanned: u64,
     /// Bytes of decoded columns looked at.
     pub bytes_scanned: u64,
