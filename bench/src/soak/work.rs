@@ -205,7 +205,7 @@ impl Client {
                 "metrics": [{"agg": "count"}, {"agg": "sum", "column": "cost_usd"}],
             }),
             Kind::Heavy => json!({
-                "dataset": dataset, "date_range": "all", "dimensions": ["status", "user"], "max_staleness_ms": 0,
+                "dataset": dataset, "date_range": "all", "dimensions": ["user"], "filters": [["is_not", "trace_id", ["none"]]], "max_staleness_ms": 0,
                 "metrics": [{"agg": "count"}, {"agg": "sum", "column": "output_tokens", "as": name}],
                 "order_by": [[name, "desc"]], "pagination": {"limit": 10},
             }),

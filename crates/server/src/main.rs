@@ -2,6 +2,7 @@
 //!
 //! Here: arguments and which verb runs. Not here: what verbs do (`serve`, `cli`).
 
+mod allocator;
 mod answer;
 mod app;
 mod auth;
@@ -34,10 +35,6 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use config::{Config, Sources};
-
-// Ingest and queries allocate and free in bursts on several threads, where the system allocator holds memory back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Tidewater takes in events, traces and metrics, and answers questions about them in milli-seconds.
 #[derive(Debug, Parser)]

@@ -4,7 +4,7 @@
 //! few and known at start, so a table of atomics is both smaller and faster. Not here: which figures there are (`exposition`).
 
 mod families;
-mod process;
+pub mod process;
 mod text;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -25,7 +25,7 @@ use crate::app::AppState;
 use crate::auth::jwt::Jwts;
 use crate::config::Config;
 use crate::connections::{self, Connections, Tls};
-use crate::{logging, router};
+use crate::{allocator, logging, router};
 
 /// Longest wait for the last records of the server's own work to be stored.
 const LAST_RECORDS_MAX: Duration = Duration::from_secs(2);
@@ -126,6 +126,8 @@ pub fn first_key(engine: &Engine, config: &Config) -> Result<Option<String>> {
 async fn serve(config: Config, started: impl FnOnce(&Started)) -> Result<()> {
     let listen = config.server.listen.clone();
     let drain = Duration::from_millis(config.server.drain_ms);
+    // It ends with the runtime.
+    tokio::spawn(allocator::stay_lean(config.server.lean_from_bytes));
     // The port is taken first: a start that cannot listen should not touch the data.
     let listener = TcpListener::bind(&listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let tls = Tls::open(&config.tls).context("TLS cannot be used as configured")?;

@@ -48,6 +48,10 @@ pub struct ServerConfig {
     /// Proxies whose `X-Forwarded-For` is believed, as addresses and networks like `127.0.0.1, 10.0.0.0/8`. Default empty: limits
     /// count the address of the connection. `TIDEWATER_SERVER__TRUSTED_PROXIES`.
     pub trusted_proxies: Proxies,
+    /// Bytes of resident memory from which on freed memory is given back to the system at once instead of after a second, which costs
+    /// processor time. Default 320 MiB, so that the whole stays under 512 MiB where all budgets are in use; 0: always.
+    /// `TIDEWATER_SERVER__LEAN_FROM_BYTES`.
+    pub lean_from_bytes: u64,
 }
 
 impl Default for ServerConfig {
@@ -68,6 +72,7 @@ impl Default for ServerConfig {
             metrics_public: true,
             threads: 0,
             trusted_proxies: Proxies::default(),
+            lean_from_bytes: 320 << 20,
         }
     }
 }

@@ -37,6 +37,12 @@ pub struct ProcessFacts {
     pub network_bytes: Option<(u64, u64)>,
 }
 
+/// Resident memory, in bytes.
+pub fn resident_bytes() -> Option<u64> {
+    let status = read_to_string("/proc/self/status").ok()?;
+    field(&status, "VmRSS:").map(|kib| kib * 1_024)
+}
+
 impl ProcessFacts {
     /// Looks.
     pub fn read() -> Self {

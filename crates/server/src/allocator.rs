@@ -1,0 +1,40 @@
+//! The allocator and the one setting of it: how long it holds memory back that was freed. All of this crate's `unsafe` is here.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_long};
+use std::time::Duration;
+
+use crate::metrics::process;
+
+// Ingest and queries allocate and free in bursts on several threads, where the system allocator holds memory back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `mi_option_purge_delay` of mimalloc.h; its number is part of the library's interface.
+const PURGE_DELAY: c_int = 15;
+/// Milli-seconds before the system gets freed memory back: mimalloc's default. Giving back and asking again costs ingest a third
+/// more processor time where it happens at once.
+const USUAL_DELAY_MS: c_long = 1_000;
+/// How often it is looked how much the process holds.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+unsafe extern "C" {
+    fn mi_option_set(option: c_int, value: c_long);
+}
+
+/// Has freed memory given back at once for as long as the process holds more than so much. Under overload hundreds of megabytes are
+/// allocated and freed in a second: held back for a second they would double what the process takes. Never ends.
+pub async fn stay_lean(from_bytes: u64) {
+    let mut is_lean = false;
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let is_large = process::resident_bytes().is_some_and(|bytes| bytes > from_bytes);
+        if is_large != is_lean {
+            is_lean = is_large;
+            let delay_ms = if is_lean { 0 } else { USUAL_DELAY_MS };
+            // SAFETY: the function is part of mimalloc, which is linked as this program's allocator; it takes plain integers and
+            // stores one.
+            unsafe { mi_option_set(PURGE_DELAY, delay_ms) }
+        }
+    }
+}
