@@ -7,7 +7,6 @@
 /// Numbers in a block.
 pub(super) const BLOCK: usize = 256;
 const LANES: usize = 8;
-const PLACES: usize = BLOCK / LANES;
 
 /// Bytes of `len` numbers of `width` bits; `len` is at most [`BLOCK`].
 pub(super) fn packed_bytes(len: usize, width: u32) -> usize {
@@ -66,28 +65,55 @@ fn pack_lanes(values: &[u32; BLOCK], width: u32, out: &mut Vec<u8>) {
     words[..LANES * width as usize].iter().for_each(|word| out.extend(word.to_le_bytes()));
 }
 
+/// Does the same for each place of a lane, spelt out so that every shift is known when it is compiled.
+macro_rules! for_each_place {
+    ($place:ident => $body:expr) => {
+        for_each_place!(@ $place $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+    };
+    (@ $place:ident $body:expr; $($at:literal)*) => {
+        $({ const $place: usize = $at; $body })*
+    };
+}
+
 fn unpack_lanes(bytes: &[u8], width: u32, out: &mut [u32; BLOCK]) {
-    let mut words = [[0u32; LANES]; PLACES];
-    let (whole, _) = bytes.as_chunks::<4>();
-    for (word, bytes) in words.as_flattened_mut().iter_mut().zip(whole) {
-        *word = u32::from_le_bytes(*bytes);
-    }
-    let mask = mask(width);
-    for (place, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let bit = place as u32 * width;
-        let (word, shift) = ((bit / u32::BITS) as usize % PLACES, bit % u32::BITS);
-        let lanes = &words[word];
-        if shift + width > u32::BITS {
-            let (next, rest) = (&words[(word + 1) % PLACES], u32::BITS - shift);
-            for lane in 0..LANES {
-                out[lane] = (lanes[lane] >> shift | next[lane] << rest) & mask;
+    /// The function of each width.
+    macro_rules! of_width {
+        ($($known:literal)*) => {
+            match width {
+                $($known => unpack_width::<$known>(bytes, out),)*
+                _ => out.fill(0),
             }
+        };
+    }
+    of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+}
+
+fn unpack_width<const WIDTH: usize>(bytes: &[u8], out: &mut [u32; BLOCK]) {
+    const BITS: usize = u32::BITS as usize;
+    let words = |word: usize| -> [u32; LANES] {
+        let bytes = &bytes[word * LANES * size_of::<u32>()..][..LANES * size_of::<u32>()];
+        let (words, _) = bytes.as_chunks::<4>();
+        std::array::from_fn(|lane| u32::from_le_bytes(words[lane]))
+    };
+    let mask = mask(WIDTH as u32);
+    let (out, _) = out.as_chunks_mut::<LANES>();
+    for_each_place!(PLACE => {
+        let (word, shift) = (PLACE * WIDTH / BITS, PLACE * WIDTH % BITS);
+        let lanes = words(word);
+        out[PLACE] = if shift + WIDTH > BITS {
+            let next = words(word + 1);
+            std::array::from_fn(|lane| (lanes[lane] >> shift | next[lane] << (BITS - shift)) & mask)
         } else {
-            for lane in 0..LANES {
-                out[lane] = lanes[lane] >> shift & mask;
-            }
-        }
-    }
+            std::array::from_fn(|lane| lanes[lane] >> shift & mask)
+        };
+    });
+}
+
+/// Unpacks a whole block of numbers that are `low` and at most 7 bits more, `low` itself having at most 7.
+pub(super) fn unpack_bytes(bytes: &[u8], width: u32, low: u8, out: &mut [u8; BLOCK]) {
+    let mut words = [0; BLOCK];
+    unpack_lanes(bytes, width, &mut words);
+    out.iter_mut().zip(&words).for_each(|(byte, word)| *byte = *word as u8 + low);
 }
 
 fn pack_stream(values: &[u64], width: u32, out: &mut Vec<u8>) {

@@ -312,12 +312,7 @@ impl Merge<'_> {
                 }
                 _ => {
                     require(start + ranks.len() <= sets.dense_ranks.len(), "a set is cut short")?;
-                    let mut place = 0;
-                    sets.dense_ranks.for_each_part(start..start + ranks.len(), |part| {
-                        let own = &mut ranks[place..place + part.len()];
-                        own.iter_mut().zip(part).for_each(|(own, rank)| *own = (*rank).min(0xff) as u8);
-                        place += part.len();
-                    });
+                    sets.dense_ranks.bytes(start, &mut ranks);
                     set.merge_ranks(&ranks)?;
                 }
             }
@@ -331,6 +326,9 @@ impl Merge<'_> {
             BinStarts::new(positive.numbers(0..self.total), negative.numbers(0..self.total), sketches)?;
         let mut bins = BinReader::new(sketches);
         let (keys, first, rows, mut outcome) = (self.keys, self.first, self.rows, Ok(()));
+        // Rows of one group mostly follow each other. Together they enter a group that has none yet in the form it stays in.
+        let (mut run, mut run_key) = (Quantiles::default(), None);
+        run.clear();
         let (least_of, most_of) = (least.float(), most.float());
         let (mut positive, mut negative) = (Vec::new(), Vec::new());
         visit([zeros, &least.numbers, &most.numbers], first, rows, |place, [zeros, least, most]| {
@@ -339,12 +337,32 @@ impl Merge<'_> {
             bins.read(of_negative, &mut negative);
             let bounds = (least_of(least), most_of(most));
             let part = Bins { zeros, positive: &positive, negative: &negative, bounds };
+            let key = keys.at(place) as usize;
+            if run_key != Some(key) {
+                end_run(own, run_key.replace(key), &mut run, &mut outcome);
+            }
             if outcome.is_ok() {
-                outcome = own[keys.at(place) as usize].merge_bins(&part);
+                outcome = run.merge_bins(&part).map_err(AggregateError::from);
             }
         });
-        Ok(outcome?)
+        end_run(own, run_key, &mut run, &mut outcome);
+        outcome
     }
+}
+
+/// Adds the sketch of a run of rows to the group of its key, and empties it.
+fn end_run(
+    own: &mut [Quantiles],
+    key: Option<usize>,
+    run: &mut Quantiles,
+    outcome: &mut Result<(), AggregateError>,
+) {
+    let Some(key) = key.filter(|_| outcome.is_ok()) else { return };
+    match own[key].count() <= TOTAL_MAX {
+        true => own[key].merge(run),
+        false => *outcome = Err(damaged("there are more values than can be")),
+    }
+    run.clear();
 }
 
 fn wide([low, high]: [u64; 2]) -> i128 {

@@ -5,7 +5,7 @@
 //! needs no other block.
 
 use super::bytes::{Reader, require, unzigzag, write_count, zigzag};
-use super::lanes::{BLOCK, pack, packed_bytes, unpack};
+use super::lanes::{self, BLOCK, pack, packed_bytes, unpack};
 use crate::error::AggregateError;
 use crate::feed::Rows;
 
@@ -204,7 +204,7 @@ impl<'a> Packed<'a> {
     }
 
     /// The numbers of a block; `out` is a buffer.
-    fn block<'b>(&self, index: usize, out: &'b mut [u64; BLOCK]) -> &'b [u64] {
+    pub fn block<'b>(&self, index: usize, out: &'b mut [u64; BLOCK]) -> &'b [u64] {
         let out = &mut out[..(self.count - index * BLOCK).min(BLOCK)];
         let head = &self.blocks[index];
         let low = unpack_block(head, out);
@@ -244,6 +244,25 @@ impl<'a> Packed<'a> {
             f(&values[at - index * BLOCK..until - index * BLOCK]);
             at = until;
         }
+    }
+
+    /// The numbers from a place on, each as a byte; what is more than a byte becomes 255.
+    pub fn bytes(&self, start: usize, out: &mut [u8]) {
+        let (mut at, end) = (start, start + out.len());
+        let (whole, _) = out.as_chunks_mut::<BLOCK>();
+        if start.is_multiple_of(BLOCK) && !self.is_steps && self.unit == 1 && self.base == 0 {
+            for out in whole {
+                let is_narrow = self.blocks.get(at / BLOCK).is_some_and(|block| unpack_bytes(block, out));
+                if !is_narrow {
+                    break;
+                }
+                at += BLOCK;
+            }
+        }
+        let mut rest = out[at - start..].iter_mut();
+        self.for_each_part(at..end, |part| {
+            part.iter().zip(&mut rest).for_each(|(number, byte)| *byte = (*number).min(0xff) as u8);
+        });
     }
 
     /// The numbers of a range.
@@ -287,6 +306,17 @@ fn unpack_block(block: &[u8], out: &mut [u64]) -> u64 {
         }
     }
     low
+}
+
+/// Unpacks a whole block whose numbers are bytes; says so where they may not be.
+fn unpack_bytes(block: &[u8], out: &mut [u8; BLOCK]) -> bool {
+    let (width, exceptions) = (u32::from(block[0]), block[1]);
+    let (low, low_bytes) = count_at(&block[2..]);
+    if width > 7 || exceptions > 0 || low > 0x7f {
+        return false;
+    }
+    lanes::unpack_bytes(&block[2 + low_bytes..], width, low as u8, out);
+    true
 }
 
 /// A count known to be whole, and its bytes.
@@ -393,6 +423,29 @@ mod tests {
             visit([&packed, &packed], first, Rows::List(&odd), |place, [a, b]| seen.push((place, a, b)));
             let expected: Vec<_> = odd.iter().enumerate().map(|(place, row)| (place, expected[*row as usize].1, expected[*row as usize].2)).collect();
             prop_assert_eq!(seen, expected);
+        }
+
+        #[test]
+        fn bytes_are_the_numbers(values in values(), narrow in vec(0u64..52, 0..1_400), skip in 0usize..700) {
+            let ranks: Vec<u8> = narrow.iter().map(|rank| *rank as u8).collect();
+            let mut whole = Vec::new();
+            write_bytes(&[&ranks[..ranks.len() / BLOCK * BLOCK]], &mut whole);
+            let mut arrays = vec![whole];
+            for values in [&values, &narrow] {
+                let mut bytes = Vec::new();
+                write(values, 0, &mut bytes);
+                arrays.push(bytes);
+            }
+            for bytes in arrays {
+                let packed = Packed::read(&mut Reader::new(&bytes)).expect("own bytes");
+                for first in [0, BLOCK, skip] {
+                    let first = first.min(packed.len());
+                    let mut found = vec![7; packed.len() - first];
+                    packed.bytes(first, &mut found);
+                    let expected = packed.numbers(first..packed.len());
+                    prop_assert!(expected.iter().map(|number| (*number).min(255) as u8).eq(found));
+                }
+            }
         }
 
         #[test]

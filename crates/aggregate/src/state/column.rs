@@ -209,6 +209,7 @@ impl States {
         match self {
             States::Distinct(sets) => sets.freeze(),
             States::ExactDistinct(sets) => sets.freeze(),
+            States::Quantiles(states) => states.iter_mut().for_each(Quantiles::pack),
             _ => {}
         }
     }

@@ -102,6 +102,7 @@ impl Distinct {
                 self.leave_exact();
                 registers.iter().for_each(|register| self.raise(register));
             }
+            Form::Dense(others) if self.is_empty() => self.0 = Form::Dense(others.clone()),
             Form::Dense(others) => {
                 self.leave_exact();
                 let ranks = self.make_dense();
@@ -110,6 +111,10 @@ impl Distinct {
                 }
             }
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(&self.0, Form::Exact(hashes) if hashes.len() == 0)
     }
 
     /// Whether [`Self::estimate`] is exact (64-bit hashes of that few values do not collide in practice).
@@ -192,6 +197,11 @@ impl Distinct {
         // Without a branch, so that it takes many ranks at once.
         if ranks.iter().fold(0, |most, rank| most.max(*rank)) > RANK_MAX {
             return Err(StateError::Damaged { state: NAME, rule: "a register is out of range" });
+        }
+        if self.is_empty() {
+            // Written whole: to take the greater of each would first read memory that nobody has touched.
+            self.0 = Form::Dense(Box::new(*ranks));
+            return Ok(());
         }
         self.leave_exact();
         let own = self.make_dense();

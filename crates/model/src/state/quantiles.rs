@@ -98,6 +98,20 @@ impl Quantiles {
         self.most = self.most.max(other.most);
     }
 
+    /// Packs what it holds, so that copies share it until one of them changes; for a sketch that most likely takes no more values.
+    pub fn pack(&mut self) {
+        self.positive.pack();
+        self.negative.pack();
+    }
+
+    /// Forgets all values and keeps the memory for others.
+    pub fn clear(&mut self) {
+        let Quantiles { zeros, positive, negative, least, most } = self;
+        (*zeros, *least, *most) = (0, f64::INFINITY, f64::NEG_INFINITY);
+        positive.clear();
+        negative.clear();
+    }
+
     /// How many values there were.
     pub fn count(&self) -> u64 {
         self.zeros + self.positive.total() + self.negative.total()
@@ -192,9 +206,13 @@ impl Quantiles {
     pub fn merge_bins(&mut self, other: &Bins<'_>) -> Result<(), StateError> {
         let damaged = |rule| Err(StateError::Damaged { state: NAME, rule });
         let is_counted = |entries: &[(u32, u64)]| {
-            entries.iter().all(|(bin, count)| (1..=BIN_MAX).contains(bin) && (1..=ROWS_MAX).contains(count))
-                && entries.is_sorted_by(|a, b| a.0 < b.0)
-                && entries.iter().fold(0u64, |total, (_, count)| total.saturating_add(*count)) <= ROWS_MAX
+            // Without a branch for each: bins ascend if each is above the one before. A sum that overflows passes the bound as well.
+            let (mut is_right, mut before, mut total) = (true, 0, 0u64);
+            for (bin, count) in entries {
+                is_right &= *bin > before && *count > 0 && *count <= ROWS_MAX;
+                (before, total) = (*bin, total.saturating_add(*count));
+            }
+            is_right && before <= BIN_MAX && total <= ROWS_MAX
         };
         if other.zeros > ROWS_MAX || !is_counted(other.positive) || !is_counted(other.negative) {
             return damaged("bins are out of order or range");

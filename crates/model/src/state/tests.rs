@@ -274,6 +274,44 @@ fn percentile_of_many_rows_in_all_stores() {
 }
 
 #[test]
+fn packed_sketches_are_the_same_and_go_on() {
+    let counted = |spread: f64, rows: u64, seed: u64| -> Quantiles {
+        let unit = |at: u64| mix(at ^ seed) as f64 / u64::MAX as f64 - 0.5;
+        let values = (0..rows).map(unit).map(|unit| unit.signum() * (unit.abs() * spread * 4.0).exp2());
+        of(&values.collect::<Vec<_>>())
+    };
+    let mut run = Quantiles::default();
+    for (spread, rows) in [(1.0, 0), (1.0, 3), (1.0, 30), (3.0, 3_000), (300.0, 3_000), (0.0, 70_000)] {
+        let state = counted(spread, rows, 1);
+        let mut packed = state.clone();
+        packed.pack();
+        assert_eq!(packed, state);
+        assert!(packed.memory_bytes() <= state.memory_bytes(), "{spread} {rows}");
+        for permille in [0, 1, 250, 500, 900, 999, 1_000] {
+            assert_eq!(packed.value(permille), state.value(permille));
+            assert_eq!(packed.rank_bin(permille), state.rank_bin(permille));
+        }
+        for (spread, rows) in [(1.0, 0), (1.0, 20), (2.0, 2_000), (100.0, 1_000)] {
+            let other = counted(spread, rows, 2);
+            let (mut merged, held) = (packed.clone(), packed.clone());
+            merged.merge(&other);
+            assert_eq!(merged, joined(&state, &other));
+            assert_eq!(held, state, "what one copy takes, the others do not see");
+            merged = other.clone();
+            merged.merge(&packed);
+            assert_eq!(merged, joined(&other, &state));
+            run.clear();
+            run.merge(&other);
+            run.merge(&packed);
+            assert_eq!(run, merged, "a sketch that is used again");
+            merged.pack();
+            merged.add(7.25);
+            assert_eq!(merged.count(), state.count() + other.count() + 1);
+        }
+    }
+}
+
+#[test]
 fn more_rows_than_32_bits_count() {
     let mut state: Quantiles = of(&[1.0, 2.0, 3.0, -4.0, 0.0]);
     for _ in 0..40 {

@@ -1,6 +1,10 @@
 //! Counts by bin: a short sorted list for few bins, an array over the used window for many.
 //!
-//! A question may hold a sketch per group, so a group of few rows must stay small and a busy one fast.
+//! A question may hold a sketch per group, so a group of few rows must stay small and a busy one fast. What takes no more rows is packed
+//! into as few bytes as it needs and shared by its copies: an answer is made of the partials of many units, and most of its groups
+//! come from one of them.
+
+use std::sync::Arc;
 
 /// Up to this many bins a sorted list (8 bytes a bin) is both smaller and about as fast as an array.
 const LIST_BINS_MAX: usize = 48;
@@ -8,6 +12,11 @@ const LIST_BINS_MAX: usize = 48;
 const WINDOW_BINS_MAX: usize = 4_096;
 /// Bins added at a growing end of an array beyond the one needed, so that it does not grow for each new extreme.
 const WINDOW_MARGIN: usize = 32;
+
+/// The largest count of a packed window.
+const PACKED_MAX: u32 = u16::MAX as u32;
+/// The two counts of an `Arc`.
+const SHARED_OVERHEAD_BYTES: usize = 2 * size_of::<usize>();
 
 /// The most rows that 32-bit counts can take without watching each.
 const NARROW_TOTAL_MAX: u64 = u32::MAX as u64;
@@ -27,6 +36,25 @@ enum Counts {
     Window { first: u32, counts: Vec<u32> },
     /// Sorted by bin; for more than 2^32 − 1 rows, where a 32-bit count could overflow.
     Wide(Vec<(u32, u64)>),
+    /// As a window that begins and ends with a used bin; it is made a window again when it changes.
+    Packed { first: u32, counts: Arc<[u16]> },
+}
+
+/// Counts of a window as they are added to another store.
+trait Count: Copy {
+    fn wide(self) -> u32;
+}
+
+impl Count for u32 {
+    fn wide(self) -> u32 {
+        self
+    }
+}
+
+impl Count for u16 {
+    fn wide(self) -> u32 {
+        self.into()
+    }
 }
 
 impl Default for Counts {
@@ -52,6 +80,7 @@ impl Store {
 
     /// Adds to one bin.
     pub fn add(&mut self, bin: u32, count: u64) {
+        self.unpack();
         self.total += count;
         // No single count is above the total, so 32 bits hold while the total fits.
         if self.total > NARROW_TOTAL_MAX && !matches!(self.counts, Counts::Wide(_)) {
@@ -75,6 +104,7 @@ impl Store {
                 }
                 return;
             }
+            Counts::Packed { .. } => unreachable!("it was unpacked above"),
         }
         self.list_to_window();
     }
@@ -82,6 +112,7 @@ impl Store {
     /// Adds counts of ascending bins.
     pub fn add_sorted(&mut self, entries: &[(u32, u64)]) {
         let (Some(&(low, _)), Some(&(high, _))) = (entries.first(), entries.last()) else { return };
+        self.unpack();
         let added: u64 = entries.iter().map(|(_, count)| count).sum();
         if let Counts::List(own) = &self.counts
             && self.total + added <= NARROW_TOTAL_MAX
@@ -116,35 +147,97 @@ impl Store {
 
     /// Adds another store's counts.
     pub fn merge(&mut self, other: &Self) {
-        if self.total == 0 {
-            self.clone_from(other);
+        if other.total == 0 {
             return;
         }
-        if !self.merge_windows(other) {
+        if self.total == 0 {
+            self.counts = other.packed().unwrap_or_else(|| other.counts.clone());
+            self.total = other.total;
+            return;
+        }
+        self.unpack();
+        let is_added = match &other.counts {
+            Counts::Window { first, counts } => self.add_window(*first, counts, other.total),
+            Counts::Packed { first, counts } => self.add_window(*first, counts, other.total),
+            Counts::List(_) | Counts::Wide(_) => false,
+        };
+        if !is_added {
             other.entries().for_each(|(bin, count)| self.add(bin, count));
         }
     }
 
-    /// Adds one array to another, the usual case of large groups; `false` if the two are not of that kind.
-    fn merge_windows(&mut self, other: &Self) -> bool {
-        let total = self.total + other.total;
-        let (Counts::Window { first, counts }, Counts::Window { first: other_first, counts: others }) =
-            (&mut self.counts, &other.counts)
-        else {
-            return false;
-        };
+    /// Adds a window to an array, the usual case of large groups; `false` if that cannot be done.
+    fn add_window<C: Count>(&mut self, first: u32, others: &[C], added: u64) -> bool {
+        let total = self.total + added;
         // Only the used part counts towards the width, else margins would add up.
-        let Some(begin) = others.iter().position(|count| *count > 0) else { return false };
-        let others =
-            &others[begin..others.len() - others.iter().rev().take_while(|count| **count == 0).count()];
-        let (low, high) = (other_first + begin as u32, other_first + (begin + others.len()) as u32 - 1);
+        let Some(used) = used_part(others) else { return false };
+        let (low, others) = (first + used.start as u32, &others[used]);
+        let high = low + others.len() as u32 - 1;
+        if total <= NARROW_TOTAL_MAX
+            && others.len() > LIST_BINS_MAX
+            && matches!(&self.counts, Counts::List(own) if window_of(own) <= WINDOW_BINS_MAX)
+        {
+            self.list_to_window();
+        }
+        let Counts::Window { first, counts } = &mut self.counts else { return false };
         if total > NARROW_TOTAL_MAX || !grow_to(first, counts, low) || !grow_to(first, counts, high) {
             return false;
         }
         let own = &mut counts[(low - *first) as usize..][..others.len()];
-        own.iter_mut().zip(others).for_each(|(own, other)| *own += other);
+        own.iter_mut().zip(others).for_each(|(own, other)| *own += other.wide());
         self.total = total;
         true
+    }
+
+    /// Forgets all counts and keeps the memory.
+    pub fn clear(&mut self) {
+        match &mut self.counts {
+            Counts::Window { counts, .. } => counts.clear(),
+            _ => self.counts = Counts::Window { first: 0, counts: Vec::new() },
+        }
+        self.total = 0;
+    }
+
+    /// Packs the counts, so that copies share them.
+    pub fn pack(&mut self) {
+        if !matches!(self.counts, Counts::Packed { .. })
+            && let Some(packed) = self.packed()
+        {
+            self.counts = packed;
+        }
+    }
+
+    /// The same counts packed, or shared where they are already; `None` where that would take more room, or counts do not fit.
+    fn packed(&self) -> Option<Counts> {
+        match &self.counts {
+            Counts::Packed { .. } => Some(self.counts.clone()),
+            Counts::Wide(_) => None,
+            Counts::List(entries) => {
+                let (window, first) = (window_of(entries), entries.first()?.0);
+                let is_small = window * size_of::<u16>() + SHARED_OVERHEAD_BYTES <= size_of_val(&entries[..]);
+                if !is_small || entries.iter().any(|(_, count)| *count > PACKED_MAX) {
+                    return None;
+                }
+                let mut counts: Arc<[u16]> = std::iter::repeat_n(0, window).collect();
+                let own = Arc::get_mut(&mut counts)?;
+                entries.iter().for_each(|(bin, count)| own[(bin - first) as usize] = *count as u16);
+                Some(Counts::Packed { first, counts })
+            }
+            Counts::Window { first, counts } => {
+                let used = used_part(counts)?;
+                let (first, counts) = (first + used.start as u32, &counts[used]);
+                let most = counts.iter().fold(0, |most, count| most | count);
+                let packed = || counts.iter().map(|count| *count as u16).collect();
+                (most <= PACKED_MAX).then(|| Counts::Packed { first, counts: packed() })
+            }
+        }
+    }
+
+    fn unpack(&mut self) {
+        if let Counts::Packed { first, counts } = &self.counts {
+            let counts = counts.iter().map(|count| u32::from(*count)).collect();
+            self.counts = Counts::Window { first: *first, counts };
+        }
     }
 
     fn list_to_window(&mut self) {
@@ -164,46 +257,39 @@ impl Store {
 
     /// The used bins in ascending order with their counts.
     pub fn entries(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let (list, window, wide) = match &self.counts {
-            Counts::List(entries) => (Some(entries), None, None),
-            Counts::Window { first, counts } => (None, Some((*first, counts)), None),
-            Counts::Wide(entries) => (None, None, Some(entries)),
-        };
-        let list = list.into_iter().flatten().map(|(bin, count)| (*bin, u64::from(*count)));
-        let window = window.into_iter().flat_map(|(first, counts)| window_entries(first, counts));
-        let window = window.map(|(bin, count)| (bin, u64::from(count)));
-        list.chain(window).chain(wide.into_iter().flatten().copied())
+        let (mut list, mut window, mut wide, mut packed) = (&[][..], &[][..], &[][..], &[][..]);
+        let mut begin = 0;
+        match &self.counts {
+            Counts::List(entries) => list = entries,
+            Counts::Window { first, counts } => (begin, window) = (*first, counts),
+            Counts::Wide(entries) => wide = entries,
+            Counts::Packed { first, counts } => (begin, packed) = (*first, counts),
+        }
+        let list = list.iter().map(|(bin, count)| (*bin, u64::from(*count)));
+        let arrays = window_entries(begin, window).chain(window_entries(begin, packed));
+        list.chain(arrays.map(|(bin, count)| (bin, u64::from(count)))).chain(wide.iter().copied())
     }
 
     /// The bin of a rank (from 1 to `total`) in ascending order, the rank inside the bin from 1, and the bin's count.
     pub fn find(&self, rank: u64) -> (u32, u64, u64) {
-        let mut left = rank;
-        let mut is_here = |count: u64| {
-            let is_here = left <= count;
-            left -= if is_here { 0 } else { count };
-            is_here
-        };
         let found = match &self.counts {
-            Counts::List(entries) => entries
-                .iter()
-                .map(|(bin, count)| (*bin, u64::from(*count)))
-                .find(|(_, count)| is_here(*count)),
-            Counts::Window { first, counts } => {
-                let at = counts.iter().position(|count| is_here(u64::from(*count)));
-                at.map(|at| (first + at as u32, u64::from(counts[at])))
+            Counts::List(entries) => {
+                find_entry(rank, entries.iter().map(|(bin, count)| (*bin, u64::from(*count))))
             }
-            Counts::Wide(entries) => entries.iter().copied().find(|(_, count)| is_here(*count)),
+            Counts::Window { first, counts } => find_in_window(rank, *first, counts),
+            Counts::Wide(entries) => find_entry(rank, entries.iter().copied()),
+            Counts::Packed { first, counts } => find_in_window(rank, *first, counts),
         };
-        let (bin, count) = found.expect("the counts add up to the total, and the rank is at most that");
-        (bin, left, count)
+        found.expect("the counts add up to the total, and the rank is at most that")
     }
 
-    /// Bytes held outside the value itself.
+    /// Bytes held outside the value itself. What copies share counts for each of them.
     pub fn heap_bytes(&self) -> usize {
         match &self.counts {
             Counts::List(entries) => entries.capacity() * size_of::<(u32, u32)>(),
             Counts::Window { counts, .. } => counts.capacity() * size_of::<u32>(),
             Counts::Wide(entries) => entries.capacity() * size_of::<(u32, u64)>(),
+            Counts::Packed { counts, .. } => size_of_val(&counts[..]) + SHARED_OVERHEAD_BYTES,
         }
     }
 }
@@ -230,16 +316,49 @@ fn window_of(entries: &[(u32, u32)]) -> usize {
     }
 }
 
-fn window_entries(first: u32, counts: &[u32]) -> impl Iterator<Item = (u32, u32)> + '_ {
-    counts
-        .iter()
-        .enumerate()
-        .filter(|(_, count)| **count > 0)
-        .map(move |(at, count)| (first + at as u32, *count))
+fn window_entries<C: Count>(first: u32, counts: &[C]) -> impl Iterator<Item = (u32, u32)> + '_ {
+    let entries = counts.iter().enumerate().map(move |(at, count)| (first + at as u32, count.wide()));
+    entries.filter(|(_, count)| *count > 0)
+}
+
+fn find_entry(rank: u64, entries: impl Iterator<Item = (u32, u64)>) -> Option<(u32, u64, u64)> {
+    let mut left = rank;
+    for (bin, count) in entries {
+        if left <= count {
+            return Some((bin, left, count));
+        }
+        left -= count;
+    }
+    None
+}
+
+/// Passes over many bins at a time.
+fn find_in_window<C: Count>(rank: u64, first: u32, counts: &[C]) -> Option<(u32, u64, u64)> {
+    const STRIDE: usize = 32;
+    let (mut left, mut at) = (rank, 0);
+    // No sum of a narrow store passes 32 bits.
+    while let Some(stride) = counts.get(at..at + STRIDE) {
+        let sum = u64::from(stride.iter().map(|count| count.wide()).sum::<u32>());
+        if left <= sum {
+            break;
+        }
+        (left, at) = (left - sum, at + STRIDE);
+    }
+    let bins = counts[at..].iter().zip(first + at as u32..);
+    find_entry(left, bins.map(|(count, bin)| (bin, count.wide().into())))
+}
+
+/// From the first to the last bin of a window that is not empty; `None` where all are.
+fn used_part<C: Count>(counts: &[C]) -> Option<std::ops::Range<usize>> {
+    let is_used = |count: &C| count.wide() > 0;
+    Some(counts.iter().position(is_used)?..counts.iter().rposition(is_used)? + 1)
 }
 
 /// Widens a window to take in a bin; `false` if it would become wider than [`WINDOW_BINS_MAX`].
 fn grow_to(first: &mut u32, counts: &mut Vec<u32>, bin: u32) -> bool {
+    if counts.is_empty() {
+        *first = bin;
+    }
     let begin = (*first).min(bin);
     let end = (*first as usize + counts.len()).max(bin as usize + 1);
     let needed = end - begin as usize;
