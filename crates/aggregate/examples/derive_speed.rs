@@ -166,6 +166,7 @@ fn read(
             tier: *tier,
             rows: slice.rows,
             time: &slice.columns[0],
+            wants_times: true,
             dimensions: vec![&slice.columns[1 + dimension]],
             measures: measures
                 .iter()

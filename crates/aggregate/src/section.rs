@@ -92,7 +92,7 @@ impl EncodedSlice {
 pub struct SectionSlice {
     /// How many.
     pub rows: usize,
-    /// The start of each row's bucket.
+    /// The start of each row's bucket; empty where it was not asked for.
     pub times: TimestampMicrosecondArray,
     /// The dimensions asked for, in the order asked: strings as `Dictionary(Int32, Utf8)`, lists as `List(Utf8)`, money as `Int64`.
     /// `None` is null in every row.
@@ -108,8 +108,10 @@ pub struct SliceBytes<'a> {
     pub tier: Tier,
     /// The slice's rows.
     pub rows: u64,
-    /// The time column.
+    /// The time column, which tells the rows of a range.
     pub time: &'a [u8],
+    /// Whether each row's time is wanted as well.
+    pub wants_times: bool,
     /// The dimensions that are read.
     pub dimensions: Vec<&'a [u8]>,
     /// The measures that are read.
@@ -133,9 +135,11 @@ impl SectionSlice {
         let dimensions = slice.dimensions.iter().map(|bytes| dimension::read(bytes, total, first, rows));
         let dimensions = dimensions.collect::<Result<Vec<_>, _>>()?;
         let mut times = Vec::new();
-        times.try_reserve_exact(rows).map_err(|_| damaged("a slice has more rows than fit"))?;
-        for run in before(within_us.end).skip(before(within_us.start).count()) {
-            times.extend(std::iter::repeat_n(run.bucket * width_us, run.rows));
+        if slice.wants_times {
+            times.try_reserve_exact(rows).map_err(|_| damaged("a slice has more rows than fit"))?;
+            for run in before(within_us.end).skip(before(within_us.start).count()) {
+                times.extend(std::iter::repeat_n(run.bucket * width_us, run.rows));
+            }
         }
         let measures =
             slice.measures.into_iter().map(|bytes| EncodedStates::new(bytes, total, first..first + rows));
@@ -157,6 +161,7 @@ impl EncodedSlice {
             tier,
             rows: self.rows,
             time: &self.columns[0],
+            wants_times: true,
             dimensions: of_dimensions.iter().map(Vec::as_slice).collect(),
             measures: of_measures.iter().map(|column| Bytes::copy_from_slice(column)).collect(),
         };

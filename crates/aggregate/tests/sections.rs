@@ -247,6 +247,7 @@ fn bytes_of<'a>(section: &EncodedSection, slice: &'a EncodedSlice) -> SliceBytes
         tier: section.head.tier,
         rows: slice.rows,
         time: &slice.columns[0],
+        wants_times: true,
         dimensions: dimensions.iter().map(Vec::as_slice).collect(),
         measures: measures.iter().map(|column| column.clone().into()).collect(),
     }

@@ -7,6 +7,7 @@ use arrow_buffer::BooleanBuffer;
 use tidewater_aggregate::{EncodedStates, SectionSlice};
 use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{ColumnId, ColumnRef};
+use tidewater_store::Wanted;
 
 use crate::error::ExecuteError;
 use crate::plan::Plan;
@@ -93,7 +94,13 @@ impl SectionRead {
     pub fn read(self) -> Result<Option<SectionBatch>, ExecuteError> {
         let SectionPart { sidecar, index, tombstones, .. } = &*self.section;
         let within = self.interval.0..self.interval.1;
-        let slice = sidecar.read(*index, &self.project, &self.dimensions, &self.measures, within.clone())?;
+        let wanted = Wanted {
+            dimensions: &self.dimensions,
+            measures: &self.measures,
+            times: self.slots.iter().any(|slot| matches!(slot, Slot::Time)),
+            within_us: within.clone(),
+        };
+        let slice = sidecar.read(*index, &self.project, &wanted)?;
         let Some(slice) = slice else { return Ok(None) };
         let selection = match tombstones.is_empty() {
             true => None,

@@ -35,7 +35,7 @@ use crate::version::Lsn;
 pub use build::Written;
 pub(crate) use build::{Sections, UnitWriter, build_sidecar};
 pub(crate) use file::SidecarFooter;
-use file::Wanted;
+pub use file::Wanted;
 pub use history::plan_history_merge;
 pub(crate) use history::{merge_history, trim};
 pub(crate) use merge::merge_sections;
@@ -134,19 +134,16 @@ impl Sidecar {
         Ok(known.or_else(|| span.map(emptied)))
     }
 
-    /// Reads those of a project's rows of a section whose cell begins in a range: the time, and the dimensions and measures at these
-    /// places of the section's head.
+    /// Reads a project's rows of a section.
     pub fn read(
         &self,
         section: usize,
         project: &ProjectName,
-        dimensions: &[usize],
-        measures: &[usize],
-        within_us: Range<i64>,
+        wanted: &Wanted<'_>,
     ) -> StoreResult<Option<SectionSlice>> {
         let Some(footer) = self.footer()? else { return Ok(None) };
         let Some(info) = self.meta.sections.get(section) else { return Ok(None) };
-        footer.read(section, &info.head, project, &Wanted { dimensions, measures, within_us })
+        footer.read(section, &info.head, project, wanted)
     }
 
     /// Of history: true if a delete that is not yet applied takes rows out of a section. It does only where its filter reads
@@ -173,9 +170,9 @@ impl Sidecar {
         for tombstone in hiding.filter(|tombstone| self.is_hidden_by(section, tombstone)) {
             let columns = tombstone.filter().columns();
             let Some(places) = hiding::places(&info.head, &self.dataset, columns) else { continue };
-            let Some(slice) = self.read(section, project, &places, &[], within_us.clone())? else {
-                return Ok(None);
-            };
+            let wanted =
+                Wanted { dimensions: &places, measures: &[], times: true, within_us: within_us.clone() };
+            let Some(slice) = self.read(section, project, &wanted)? else { return Ok(None) };
             let kept = !&hiding::hidden(&slice, &info.head, tombstone);
             visible = Some(visible.map_or(kept.clone(), |visible| &visible & &kept));
         }

@@ -1,10 +1,12 @@
 //! Distinct strings numbered in order of first sight, looked up many at a time.
 //!
 //! Tables of many strings do not fit in a processor's cache, so one look-up is a chain of three waits for memory. Done in steps over
-//! a block of strings, the waits of a block overlap. Not here: interning for dictionary columns (`columns::Interner`).
+//! a block of strings, the waits of a block overlap. Strings that come in order are found without a table, which is made when the first
+//! comes that is not. Not here: interning for dictionary columns (`columns::Interner`).
 
+use std::cmp::Ordering;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -20,7 +22,8 @@ pub(super) struct Strings {
     starts: Vec<usize>,
     /// Codes in the order of their strings' bytes; given up, and then shorter than `starts`, once strings came in another order.
     sorted: Vec<u32>,
-    table: HashTable<Slot>,
+    /// Every string, or not made yet. Copies share it.
+    table: OnceLock<HashTable<Slot>>,
     hasher: DefaultHashBuilder,
 }
 
@@ -34,6 +37,11 @@ struct Slot {
 
 const LENGTH_BYTES: usize = size_of::<u32>();
 
+/// Bytes of a table of so many strings: a power of two of slots, at most seven eighths of them full, and a mark for each.
+fn table_bytes(len: usize) -> usize {
+    (len * 8).div_ceil(7).next_power_of_two() * (size_of::<Slot>() + 1)
+}
+
 /// Spreads half a hash over 64 bits again (2^64 ÷ golden ratio).
 #[inline]
 fn spread(hash: u32) -> u64 {
@@ -46,7 +54,7 @@ impl Strings {
             bytes: Vec::new(),
             starts: Vec::new(),
             sorted: Vec::new(),
-            table: HashTable::new(),
+            table: OnceLock::new(),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -91,9 +99,9 @@ impl Strings {
         (self.sorted.len() == self.starts.len()).then_some(&self.sorted)
     }
 
-    /// As [`Self::intern_all`] for `len` texts in strictly ascending order, which are found by walking along the strings here instead of by
-    /// hashing: a third of the time where most are known. Does nothing, and says so, where the order here is not known or there are
-    /// so few texts that walking would take longer.
+    /// As [`Self::intern_all`] for `len` texts that are thought to ascend, which are found by walking along the strings here instead of by
+    /// hashing: a fraction of the time where most are known. Adds nothing, and says so, where they do not ascend, where the order here is
+    /// not known, or where there are so few texts that walking would take longer; codes that were put until then are right.
     pub fn intern_sorted<'a>(
         strings: &mut Arc<Self>,
         len: usize,
@@ -103,33 +111,52 @@ impl Strings {
         /// Walking past so many strings takes about as long as one look-up.
         const PASSED_MAX: usize = 4;
         let Some(own) = strings.sorted().filter(|own| own.len() <= len * PASSED_MAX) else { return false };
+        let ascends = |place: usize| place == 0 || text(place - 1) < text(place);
+        if own.is_empty() {
+            let is_sorted = (0..len).all(ascends);
+            if is_sorted {
+                let strings = Arc::make_mut(strings);
+                strings.reserve((0..len).map(|place| text(place).len()));
+                strings.sorted.extend(0..len as u32);
+                (0..len).for_each(|place| put(place, strings.push(text(place))));
+            }
+            return is_sorted;
+        }
         // Texts that are new, each with the place in the order here that it belongs before.
         let (mut fresh, mut at) = (Vec::new(), 0);
         for place in 0..len {
             let bytes = text(place).as_bytes();
-            while own.get(at).is_some_and(|code| strings.get(*code) < bytes) {
-                at += 1;
-            }
-            match own.get(at).filter(|code| strings.get(**code) == bytes) {
+            let known = loop {
+                let Some(code) = own.get(at) else { break None };
+                match compare(strings.get(*code), bytes) {
+                    Ordering::Less => at += 1,
+                    Ordering::Equal => break Some(*code),
+                    Ordering::Greater => break None,
+                }
+            };
+            match known {
                 Some(code) => {
-                    put(place, *code);
+                    put(place, code);
                     at += 1;
                 }
-                None => fresh.push((place, at)),
+                // Known texts ascend as the strings here do.
+                None if ascends(place) => fresh.push((place as u32, at as u32)),
+                None => return false,
             }
         }
         if fresh.is_empty() {
             return true;
         }
         let strings = Arc::make_mut(strings);
+        strings.reserve(fresh.iter().map(|(place, _)| text(*place as usize).len()));
         let own = std::mem::take(&mut strings.sorted);
         let mut sorted = Vec::with_capacity(own.len() + fresh.len());
         let mut copied = 0;
         for (place, at) in fresh {
+            let (place, at) = (place as usize, at as usize);
             sorted.extend_from_slice(&own[copied..at]);
             copied = at;
-            let text = text(place);
-            let code = strings.intern_hashed(text, strings.hash(text));
+            let code = strings.push(text(place));
             sorted.push(code);
             put(place, code);
         }
@@ -147,12 +174,29 @@ impl Strings {
         }
     }
 
+    /// Bytes held, with those of the table even where it is not made yet: who shares this may make it any time.
     pub fn memory_bytes(&self) -> usize {
+        let table = self.table.get().map_or_else(|| table_bytes(self.len()), HashTable::allocation_size);
         let sorted = self.sorted.capacity() * size_of::<u32>();
-        self.bytes.capacity()
-            + self.starts.capacity() * size_of::<usize>()
-            + sorted
-            + self.table.allocation_size()
+        self.bytes.capacity() + self.starts.capacity() * size_of::<usize>() + sorted + table
+    }
+
+    /// Makes room for strings of these lengths.
+    fn reserve(&mut self, lengths: impl ExactSizeIterator<Item = usize>) {
+        self.starts.reserve(lengths.len());
+        self.bytes.reserve(lengths.map(|length| LENGTH_BYTES + length).sum());
+    }
+
+    fn table(&self) -> &HashTable<Slot> {
+        self.table.get_or_init(|| {
+            let mut table = HashTable::with_capacity(self.len());
+            for (code, start) in self.starts.iter().enumerate() {
+                let hash = self.hasher.hash_one(self.at(*start)) as u32;
+                let slot = Slot { hash, code: code as u32, start: *start };
+                table.insert_unique(spread(hash), slot, |slot| spread(slot.hash));
+            }
+            table
+        })
     }
 
     #[inline]
@@ -161,12 +205,16 @@ impl Strings {
     }
 
     fn intern_block(strings: &mut Arc<Self>, block: &[&str], mut put: impl FnMut(usize, u32)) {
+        if block.is_empty() {
+            return;
+        }
         let (mut hashes, mut found) = ([0; BLOCK], [None; BLOCK]);
+        let table = strings.table();
         for (hash, text) in hashes.iter_mut().zip(block) {
             *hash = strings.hash(text);
         }
         for (found, hash) in found.iter_mut().zip(&hashes[..block.len()]) {
-            *found = strings.table.find(spread(*hash), |slot| slot.hash == *hash).copied();
+            *found = table.find(spread(*hash), |slot| slot.hash == *hash).copied();
         }
         for (place, text) in block.iter().enumerate() {
             let code = match found[place] {
@@ -183,19 +231,57 @@ impl Strings {
     #[inline]
     fn find(&self, text: &str, hash: u32) -> Option<u32> {
         let is_same = |slot: &Slot| slot.hash == hash && self.at(slot.start) == text.as_bytes();
-        self.table.find(spread(hash), is_same).map(|slot| slot.code)
+        self.table().find(spread(hash), is_same).map(|slot| slot.code)
     }
 
     /// Adds a text that is not there.
     fn intern_hashed(&mut self, text: &str, hash: u32) -> u32 {
-        let (code, start) = (self.len() as u32, self.bytes.len());
-        self.starts.push(start);
+        self.table();
+        let start = self.bytes.len();
+        let code = self.append(text);
+        if let Some(table) = self.table.get_mut() {
+            table.insert_unique(spread(hash), Slot { hash, code, start }, |slot| spread(slot.hash));
+        }
+        code
+    }
+
+    /// Adds a text that is not there, to the table only where that is made.
+    fn push(&mut self, text: &str) -> u32 {
+        match self.table.get() {
+            Some(_) => self.intern_hashed(text, self.hash(text)),
+            None => self.append(text),
+        }
+    }
+
+    fn append(&mut self, text: &str) -> u32 {
+        let code = self.len() as u32;
+        self.starts.push(self.bytes.len());
         // A string of an array is shorter than 2 GiB.
         self.bytes.extend((text.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(text.as_bytes());
-        self.table.insert_unique(spread(hash), Slot { hash, code, start }, |slot| spread(slot.hash));
         code
     }
+}
+
+/// The order of two strings by bytes. Names of one kind mostly have one length; those are compared a word at a time, the last word
+/// overlapping the one before.
+#[inline]
+fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    const WORD: usize = size_of::<u64>();
+    let (Some(a_last), Some(b_last)) = (a.last_chunk::<WORD>(), b.last_chunk::<WORD>()) else {
+        return a.cmp(b);
+    };
+    if a.len() != b.len() {
+        return a.cmp(b);
+    }
+    let word = |bytes: &[u8; WORD]| u64::from_be_bytes(*bytes);
+    let words = a.as_chunks::<WORD>().0.iter().zip(b.as_chunks::<WORD>().0);
+    for (a, b) in words {
+        if a != b {
+            return word(a).cmp(&word(b));
+        }
+    }
+    word(a_last).cmp(&word(b_last))
 }
 
 #[cfg(test)]
@@ -230,9 +316,25 @@ mod tests {
         assert_eq!(check(&texts(3, 90), true), 100, "all are known");
         assert_eq!(check(&texts(2, 300), true), 350, "some are");
         assert_eq!(check(&texts(5, 4), false), 350, "too few to walk");
+        let mut mixed = texts(2, 300);
+        mixed.swap(40, 50);
+        assert_eq!(check(&mixed, false), 350, "out of order");
+        assert_eq!(check(&texts(1, 700), true), 700, "in order after all");
         Strings::intern(&mut strings, "out of order");
         let texts = texts(2, 300);
         assert!(!Strings::intern_sorted(&mut strings, 300, |place| &texts[place], |_, _| {}));
+    }
+
+    #[test]
+    fn order_is_that_of_bytes() {
+        let mut texts: Vec<String> =
+            (0..400).map(|at| format!("user-{:01$}", at * 7919 % 1_000, at % 5)).collect();
+        texts.extend(["", "é", "user-é", "user-0é", "a", "user-0000000000000000001"].map(str::to_owned));
+        for a in &texts {
+            for b in &texts {
+                assert_eq!(compare(a.as_bytes(), b.as_bytes()), a.cmp(b), "{a} {b}");
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use arrow_array::StringArray;
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
 use super::bytes::{Reader, damaged, require, write_count, write_part};
+use super::lanes::BLOCK;
 use super::packed::{Packed, write_counts};
 use crate::error::AggregateError;
 
@@ -59,8 +60,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<StringArray, AggregateErro
         }
         _ => return Err(damaged("the form of a dictionary is unknown")),
     };
-    let count = shared.len();
-    let (shared, lengths) = (shared.numbers(0..count), lengths.numbers(0..count));
     let (offsets, bytes) = join(&shared, &lengths, endings)?;
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
     StringArray::try_new(offsets, Buffer::from_vec(bytes), None)
@@ -70,42 +69,55 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<StringArray, AggregateErro
 /// A step over which the beginnings and endings of texts are copied; most fit, and a copy of a fixed length is one instruction.
 const STEP: usize = 16;
 
-fn join(shared: &[u64], lengths: &[u64], endings: &[u8]) -> Result<(Vec<i32>, Vec<u8>), AggregateError> {
-    let total = shared.iter().zip(lengths).try_fold(0u64, |total, (shared, length)| {
-        total.checked_add(*shared)?.checked_add(*length).filter(|total| *total <= i32::MAX as u64)
-    });
-    let total = total.ok_or(damaged("a dictionary is over 2 GiB"))? as usize;
-    let endings_len: u64 = lengths.iter().sum();
-    require(endings_len == endings.len() as u64, "a dictionary's lengths do not add up")?;
-    require(shared.iter().all(|shared| *shared <= SHARED_MAX as u64), "a shared beginning is too long")?;
+/// Where each text begins, and the texts end to end. Block by block, so that nothing but these is held.
+fn join(
+    shared: &Packed<'_>,
+    lengths: &Packed<'_>,
+    endings: &[u8],
+) -> Result<(Vec<i32>, Vec<u8>), AggregateError> {
+    /// Bytes of most beginnings, to make room for beforehand; room that is not used is not touched.
+    const SHARED_USUAL: usize = 12;
+    let count = shared.len();
     // Endings are distinct, so each but one has a byte, and beginnings are bounded: this is bounded by the bytes there are.
-    require(shared.len() <= endings.len() + 1, "a text of a dictionary is there twice")?;
-    let mut bytes = vec![0u8; total + STEP];
-    let mut offsets = Vec::with_capacity(shared.len() + 1);
+    require(count <= endings.len() + 1, "a text of a dictionary is there twice")?;
+    let mut bytes: Vec<u8> = Vec::with_capacity(endings.len() + count * SHARED_USUAL + STEP);
+    let mut offsets = Vec::with_capacity(count + 1);
     offsets.push(0);
     let (mut start, mut end, mut from) = (0usize, 0usize, 0usize);
-    for (shared, length) in shared.iter().zip(lengths) {
-        let (shared, length) = (*shared as usize, *length as usize);
-        require(shared <= end - start, "a shared beginning is longer than the text before")?;
-        if shared <= STEP {
-            let chunk: [u8; STEP] = bytes[start..start + STEP].try_into().expect("a slice of that length");
-            bytes[end..end + STEP].copy_from_slice(&chunk);
-        } else {
-            bytes.copy_within(start..start + shared, end);
-        }
-        (start, end) = (end, end + shared);
-        match endings.get(from..from + STEP) {
-            // What is copied too much is written over by the next text, or cut off at the end.
-            Some(chunk) if length <= STEP && end + STEP <= bytes.len() => {
-                bytes[end..end + STEP].copy_from_slice(chunk);
+    let [mut of_shared, mut of_lengths] = [[0; BLOCK]; 2];
+    for block in 0..count.div_ceil(BLOCK) {
+        let (shared, lengths) = (shared.block(block, &mut of_shared), lengths.block(block, &mut of_lengths));
+        require(shared.iter().all(|shared| *shared <= SHARED_MAX as u64), "a shared beginning is too long")?;
+        let left = (endings.len() - from) as u64;
+        let added = lengths.iter().try_fold(0u64, |sum, length| sum.checked_add(*length));
+        let added = added.filter(|added| *added <= left);
+        let added = added.ok_or(damaged("a dictionary's lengths do not add up"))? as usize;
+        let room = end + added + shared.iter().sum::<u64>() as usize;
+        require(room <= i32::MAX as usize, "a dictionary is over 2 GiB")?;
+        bytes.resize(room + STEP, 0);
+        for (shared, length) in shared.iter().zip(lengths) {
+            let (shared, length) = (*shared as usize, *length as usize);
+            require(shared <= end - start, "a shared beginning is longer than the text before")?;
+            if shared <= STEP {
+                let chunk: [u8; STEP] =
+                    bytes[start..start + STEP].try_into().expect("a slice of that length");
+                bytes[end..end + STEP].copy_from_slice(&chunk);
+            } else {
+                bytes.copy_within(start..start + shared, end);
             }
-            _ => bytes[end..end + length].copy_from_slice(&endings[from..from + length]),
+            (start, end) = (end, end + shared);
+            match endings.get(from..from + STEP) {
+                // What is copied too much is written over by the next text, or cut off at the end.
+                Some(chunk) if length <= STEP => bytes[end..end + STEP].copy_from_slice(chunk),
+                _ => bytes[end..end + length].copy_from_slice(&endings[from..from + length]),
+            }
+            from += length;
+            end += length;
+            offsets.push(end as i32);
         }
-        from += length;
-        end += length;
-        offsets.push(end as i32);
     }
-    bytes.truncate(total);
+    require(from == endings.len(), "a dictionary's lengths do not add up")?;
+    bytes.truncate(end);
     Ok((offsets, bytes))
 }
 

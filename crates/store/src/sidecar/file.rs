@@ -25,6 +25,8 @@ pub struct Wanted<'a> {
     pub dimensions: &'a [usize],
     /// Places among its measures.
     pub measures: &'a [usize],
+    /// Whether the start of each row's cell is read.
+    pub times: bool,
     /// Rows whose cell begins in it.
     pub within_us: Range<i64>,
 }
@@ -95,7 +97,7 @@ impl SidecarFooter {
         project: &ProjectName,
         wanted: &Wanted<'_>,
     ) -> StoreResult<Option<SectionSlice>> {
-        let Wanted { dimensions, measures, within_us } = wanted;
+        let Wanted { dimensions, measures, times, within_us } = wanted;
         let Some(slice) = self.footer.slice(section, project) else { return Ok(None) };
         let first_measure = 1 + head.dimensions.len();
         let places: Vec<usize> = std::iter::once(0)
@@ -109,6 +111,7 @@ impl SidecarFooter {
             tier: head.tier,
             rows: slice.rows,
             time,
+            wants_times: *times,
             dimensions: dimensions.iter().map(|column| &column[..]).collect(),
             measures: measures.to_vec(),
         };

@@ -36,7 +36,8 @@ fn name(project: &str) -> ProjectName {
 fn rows(sidecar: &Sidecar, tier: Tier, project: &str) -> Vec<(i64, Option<String>)> {
     let section = sidecar.sections().iter().find(|section| section.head.tier == tier).expect("a section");
     let measures: Vec<usize> = (0..section.head.measures.len()).collect();
-    let slice = sidecar.read(section.index, &name(project), &[0], &measures, i64::MIN..i64::MAX);
+    let wanted = Wanted { dimensions: &[0], measures: &measures, times: true, within_us: i64::MIN..i64::MAX };
+    let slice = sidecar.read(section.index, &name(project), &wanted);
     let slice = slice.expect("a good file").expect("rows of the project");
     let kinds = slice.dimensions[0].clone().expect("kinds");
     let kinds = StringsRef::new(kinds.as_ref()).expect("strings");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidewater_model::filter::{Filter, Scalar};
 use tidewater_model::schema::{ColumnRef, DatasetDefinition, Tier};
 use tidewater_store::disk::{Crash, Disk, DiskRef, FakeDisk};
-use tidewater_store::{DatasetView, ManualClock, StoreConfig, restore};
+use tidewater_store::{DatasetView, ManualClock, StoreConfig, Wanted, restore};
 
 use crate::sums::{self, Sums};
 use crate::world::{HOUR_US, KIND, NOON, Row, World, config, project, row};
@@ -318,10 +318,10 @@ fn damage_is_found_and_names_the_place() {
         let sidecar = unit.sidecar().unwrap();
         for section in sidecar.sections() {
             // Damage elsewhere in the file does no harm; here it is an error, never another number.
-            let wanted = section.head.measures.len();
-            let measures: Vec<usize> = (0..wanted).collect();
-            if let Ok(slice) = sidecar.read(section.index, &project("p"), &[0], &measures, i64::MIN..i64::MAX)
-            {
+            let measures: Vec<usize> = (0..section.head.measures.len()).collect();
+            let within_us = i64::MIN..i64::MAX;
+            let wanted = Wanted { dimensions: &[0], measures: &measures, times: true, within_us };
+            if let Ok(slice) = sidecar.read(section.index, &project("p"), &wanted) {
                 let said = sums::of_sidecar(sidecar, "p", section.head.tier, &[]).unwrap();
                 assert_eq!(slice.is_some(), !said.is_empty());
                 assert_eq!(said, sums::of_rows(&world.rows(), section.head.tier), "byte {offset}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidewater_aggregate::{Cell, Keys, Reading, Rows, SectionSlice, States};
 use tidewater_columns::StringsRef;
 use tidewater_model::schema::{ColumnType, Tier};
-use tidewater_store::{Sidecar, Snapshot, Tombstone, Unit};
+use tidewater_store::{Sidecar, Snapshot, Tombstone, Unit, Wanted};
 
 use crate::world::{Row, World, kind_of, project, rows_of_units, time_of};
 
@@ -48,7 +48,8 @@ pub fn of_sidecar(
     let name = project(project_name);
     let info = sidecar.slice(section.index, &name).unwrap();
     let visible = sidecar.visible(section.index, &name, tombstones, ALL_TIME).unwrap();
-    let Some(slice) = sidecar.read(section.index, &name, &[0], &[0, total], ALL_TIME).unwrap() else {
+    let wanted = Wanted { dimensions: &[0], measures: &[0, total], times: true, within_us: ALL_TIME };
+    let Some(slice) = sidecar.read(section.index, &name, &wanted).unwrap() else {
         assert_eq!(info.map_or(0, |info| info.rows), 0);
         return Some(sums);
     };
