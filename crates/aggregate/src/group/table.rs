@@ -4,6 +4,8 @@
 //! more than 64 bits are hashed as they are. A dimension that outgrows its bits makes the table anew with more of them.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -22,8 +24,8 @@ const GROUPS_MAX: usize = 1 << 31;
 pub struct Groups {
     /// One per dimension.
     pub dimensions: Vec<Codes>,
-    /// The codes of group `g` are `keys[g · dimensions ..]`.
-    keys: Vec<u32>,
+    /// The codes of group `g` are `keys[g · dimensions ..]`. Shared with copies until one of them meets a new group.
+    keys: Arc<Vec<u32>>,
     len: usize,
     /// Bits of each dimension's codes in the packed number.
     bits: Vec<u32>,
@@ -34,8 +36,8 @@ pub struct Groups {
 
 #[derive(Clone)]
 enum Finder {
-    /// The group by packed number.
-    Array(Vec<u32>),
+    /// The group by packed number; shared as the keys are.
+    Array(Arc<Vec<u32>>),
     /// Packed numbers with their groups.
     Packed(HashTable<(u64, u32)>),
     /// Groups by their codes.
@@ -49,8 +51,8 @@ impl Groups {
             len: usize::from(dimensions.is_empty()),
             bits: vec![0; dimensions.len()],
             dimensions,
-            keys: Vec::new(),
-            finder: Finder::Array(Vec::new()),
+            keys: Arc::default(),
+            finder: Finder::Array(Arc::default()),
             packed: Vec::new(),
             found: Vec::new(),
         };
@@ -142,7 +144,7 @@ impl Groups {
     pub fn close(&mut self) {
         self.freeze();
         self.bits.fill(0);
-        self.finder = Finder::Array(Vec::new());
+        self.finder = Finder::Array(Arc::default());
     }
 
     /// Adds another part's groups; gives for each of them its group here. Fails where a group's time bucket lies outside of the grid
@@ -184,31 +186,33 @@ impl Groups {
             pack(codes, &self.bits, &mut packed);
             found.extend(packed.iter().map(|number| slots[*number as usize]));
         }
-        for place in 0..found.len() {
-            if found[place] == NONE {
-                let number = if let [codes] = codes { u64::from(codes[place]) } else { packed[place] };
-                found[place] = self.array_slot(number, codes, place);
-            }
+        if found.contains(&NONE) {
+            self.add_by_array(codes, &packed, found);
         }
         self.packed = packed;
     }
 
+    /// Adds the groups that were not found.
     #[cold]
-    fn array_slot(&mut self, number: u64, codes: &[Vec<u32>], place: usize) -> u32 {
-        let Finder::Array(slots) = &mut self.finder else { return NONE };
-        let slot = &mut slots[number as usize];
-        if *slot == NONE {
-            *slot = self.len as u32;
-            self.len += 1;
-            self.keys.extend(codes.iter().map(|codes| codes[place]));
+    fn add_by_array(&mut self, codes: &[Vec<u32>], packed: &[u64], found: &mut [u32]) {
+        let Finder::Array(slots) = &mut self.finder else { return };
+        let (slots, keys) = (Arc::make_mut(slots), Arc::make_mut(&mut self.keys));
+        for (place, found) in found.iter_mut().enumerate().filter(|(_, found)| **found == NONE) {
+            let number = if let [codes] = codes { u64::from(codes[place]) } else { packed[place] };
+            let slot = &mut slots[number as usize];
+            if *slot == NONE {
+                *slot = self.len as u32;
+                self.len += 1;
+                keys.extend(codes.iter().map(|codes| codes[place]));
+            }
+            *found = *slot;
         }
-        *slot
     }
 
     fn assign_by_packed(&mut self, codes: &[Vec<u32>], found: &mut Vec<u32>) {
         let Finder::Packed(table) = &mut self.finder else { return };
         pack(codes, &self.bits, &mut self.packed);
-        let mut last = (u64::MAX, NONE);
+        let (mut last, mut added) = ((u64::MAX, NONE), Vec::new());
         for (place, number) in self.packed.iter().enumerate() {
             if last.0 != *number || last.1 == NONE {
                 let entry =
@@ -216,11 +220,14 @@ impl Groups {
                 let group = entry.or_insert((*number, self.len as u32)).get().1;
                 if group as usize == self.len {
                     self.len += 1;
-                    self.keys.extend(codes.iter().map(|codes| codes[place]));
+                    added.extend(codes.iter().map(|codes| codes[place]));
                 }
                 last = (*number, group);
             }
             found.push(last.1);
+        }
+        if !added.is_empty() {
+            Arc::make_mut(&mut self.keys).append(&mut added);
         }
     }
 
@@ -254,25 +261,28 @@ impl Groups {
     fn add(&mut self, key: &[u32]) -> u32 {
         let group = self.len as u32;
         self.len += 1;
-        self.keys.extend_from_slice(key);
-        self.register(group);
+        Arc::make_mut(&mut self.keys).extend_from_slice(key);
+        self.register(group..group + 1);
         group
     }
 
-    /// Enters a group whose key is stored into the finder.
-    fn register(&mut self, group: u32) {
+    /// Enters groups whose keys are stored into the finder.
+    fn register(&mut self, groups: Range<u32>) {
         let width = self.dimensions.len();
-        let keys = &self.keys;
+        let (keys, bits) = (&self.keys, &self.bits);
         let key = |group: u32| &keys[group as usize * width..(group as usize + 1) * width];
         match &mut self.finder {
-            Finder::Array(slots) => slots[pack_one(key(group), &self.bits) as usize] = group,
-            Finder::Packed(table) => {
-                let number = pack_one(key(group), &self.bits);
+            Finder::Array(slots) => {
+                let slots = Arc::make_mut(slots);
+                groups.for_each(|group| slots[pack_one(key(group), bits) as usize] = group);
+            }
+            Finder::Packed(table) => groups.for_each(|group| {
+                let number = pack_one(key(group), bits);
                 table.insert_unique(spread(number), (number, group), |(other, _)| spread(*other));
-            }
-            Finder::Wide(table, hasher) => {
+            }),
+            Finder::Wide(table, hasher) => groups.for_each(|group| {
                 table.insert_unique(hasher.hash_one(key(group)), group, |group| hasher.hash_one(key(*group)));
-            }
+            }),
         }
     }
 
@@ -283,9 +293,9 @@ impl Groups {
             if let Finder::Array(slots) = &mut self.finder
                 && slots.is_empty()
             {
-                slots.resize(1 << self.bits.iter().sum::<u32>(), NONE);
+                *slots = Arc::new(vec![NONE; 1 << self.bits.iter().sum::<u32>()]);
                 // None, or after `close` the one that dimensions of a single code have.
-                (0..self.len as u32).for_each(|group| self.register(group));
+                self.register(0..self.len as u32);
             }
             return;
         }
@@ -298,13 +308,13 @@ impl Groups {
         }
         let total: u32 = self.bits.iter().sum();
         self.finder = if total <= ARRAY_BITS_MAX {
-            Finder::Array(vec![NONE; 1 << total])
+            Finder::Array(Arc::new(vec![NONE; 1 << total]))
         } else if total <= u64::BITS {
             Finder::Packed(HashTable::with_capacity(self.len))
         } else {
             Finder::Wide(HashTable::with_capacity(self.len), DefaultHashBuilder::default())
         };
-        (0..self.len as u32).for_each(|group| self.register(group));
+        self.register(0..self.len as u32);
     }
 }
 
@@ -401,6 +411,19 @@ mod tests {
         assert_eq!((part.insert(&[0]), part.insert(&[2]), part.insert(&[1])), (1, 0, 2));
         assert_eq!((all.key(2), all.len()), (&[5][..], 3));
         assert!(all.absorb(&hours(8, 12, &[8, 11, 8])).is_err(), "an hour outside of the grid");
+    }
+
+    #[test]
+    fn what_a_copy_meets_the_others_do_not_see() {
+        for (width, values) in [(1, 50), (3, 900)] {
+            let mut groups = empty(width);
+            let known = assign(&mut groups, 0..20, values);
+            let (len, mut copy) = (groups.len(), groups.clone());
+            assign(&mut copy, 0..2_000, values);
+            assert!(copy.len() > len);
+            assert_eq!((groups.len(), assign(&mut groups, 0..20, values)), (len, known));
+            assert!((0..len).all(|group| groups.key(group) == copy.key(group)));
+        }
     }
 
     #[test]
