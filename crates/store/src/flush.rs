@@ -19,6 +19,7 @@ use crate::dedup::{Dedup, Run};
 use crate::disk::Disk;
 use crate::error::{StoreError, StoreResult};
 use crate::maintenance::Stop;
+use crate::os;
 use crate::paths;
 use crate::segment::{Segment, Unsorted, write_segments};
 use crate::shared::Shared;
@@ -34,6 +35,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(2);
 /// Runs until the committer ends. A flush that fails before the catalog is touched loses nothing: who waits for it hears of
 /// it, and it is tried until it works or the store ends.
 pub fn run_flusher(shared: &Arc<Shared>, jobs: &Receiver<FlushJob>, stop: &Stop) {
+    os::lower_thread_priority(os::NICE_FLUSH);
     while let Ok(mut job) = jobs.recv() {
         while let Err(error) = flush_and_tidy(shared, &job) {
             shared.counters.flushed(false);

@@ -64,7 +64,8 @@ impl Stop {
 
 /// Runs until it is stopped.
 pub fn run_maintenance(shared: &Arc<Shared>, stop: &Stop) {
-    os::lower_thread_priority();
+    os::lower_thread_priority(os::NICE_BACKGROUND);
+    os::lower_disk_priority();
     let interval = Duration::from_millis(shared.config.maintenance_interval_ms);
     while !stop.is_stopped() {
         shared.look_at_disk();

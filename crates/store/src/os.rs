@@ -43,23 +43,35 @@ pub fn preallocate(file: &File, len: u64) -> io::Result<()> {
     if file.metadata()?.len() < len { file.set_len(len) } else { Ok(()) }
 }
 
-/// Lowers the calling thread's CPU and disk priority, so that background work does not slow ingest and queries.
+/// Nice value of the flush and of what it starts: a third of a normal thread's share when both are busy, and a question that wakes up
+/// goes first. Not less, since ingest waits for a flush that is late.
+pub const NICE_FLUSH: i32 = 5;
+/// Nice value of background threads: an eighth of a normal thread's share when both are busy.
+pub const NICE_BACKGROUND: i32 = 10;
+
+/// Lowers the calling thread's CPU priority, and that of threads it starts, so that its work does not slow ingest and queries.
 /// Best effort: a system that refuses runs the thread at normal priority.
-pub fn lower_thread_priority() {
+pub fn lower_thread_priority(nice: i32) {
     #[cfg(target_os = "linux")]
     {
-        /// Nice value of background threads: an eighth of a normal thread's share when both are busy.
-        const NICE: libc::c_int = 10;
+        // SAFETY: gettid takes no arguments and cannot fail.
+        let thread = unsafe { libc::gettid() };
+        // SAFETY: plain integers; on Linux `setpriority` of a thread id touches that thread only.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, thread as libc::id_t, nice) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = nice;
+}
+
+/// Lowers the calling thread's disk priority, likewise.
+pub fn lower_disk_priority() {
+    #[cfg(target_os = "linux")]
+    {
         /// `IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7)`, linux/ioprio.h: the last of the best-effort levels.
         const IOPRIO_LOWEST_BEST_EFFORT: libc::c_int = (2 << 13) | 7;
         /// `IOPRIO_WHO_PROCESS`, where 0 names the calling thread.
         const IOPRIO_WHO_PROCESS: libc::c_int = 1;
-        // SAFETY: gettid takes no arguments and cannot fail.
-        let thread = unsafe { libc::gettid() };
-        // SAFETY: both calls take plain integers; on Linux `setpriority` of a thread id touches that thread only.
-        unsafe {
-            libc::setpriority(libc::PRIO_PROCESS, thread as libc::id_t, NICE);
-            libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST_BEST_EFFORT);
-        }
+        // SAFETY: the call takes plain integers.
+        unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST_BEST_EFFORT) };
     }
 }
