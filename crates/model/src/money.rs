@@ -115,13 +115,15 @@ pub fn format(units: i128) -> String {
     };
     debug_assert!(written.is_ok(), "writing to a String does not fail");
     if fraction != 0 {
-        out.push('.');
-        let mut place = per_one / 10;
-        while fraction != 0 {
-            out.push(char::from(b'0' + (fraction / place) as u8));
-            fraction %= place;
-            place /= 10;
+        // From the last digit: dividing by a known number is a multiplication.
+        let mut digits = [b'0'; FRACTION_DIGITS];
+        for digit in digits.iter_mut().rev() {
+            *digit += (fraction % 10) as u8;
+            fraction /= 10;
         }
+        let len = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+        out.push('.');
+        out.extend(digits[..len].iter().copied().map(char::from));
     }
     out
 }

@@ -9,6 +9,7 @@ use crate::aggregation::CacheUse;
 use crate::costs::SourceCost;
 use crate::order::Ranking;
 use crate::table::Table;
+use crate::values::KnownCells;
 use tidewater_aggregate::Cell;
 
 /// One row of a page.
@@ -110,9 +111,9 @@ impl Comparison {
 impl Answer {
     /// The rows `offset .. offset + limit` of the final order.
     pub fn page(&self, offset: u64, limit: u32) -> Vec<AnswerRow> {
-        let mut bucket = None;
+        let mut known = KnownCells::default();
         let row = |group: &u32| AnswerRow {
-            dimensions: self.table.dimensions(*group as usize, &mut bucket),
+            dimensions: self.table.dimensions(*group as usize, &mut known),
             metrics: self.table.metrics(*group as usize),
         };
         self.ranking.page(&self.table, offset, limit).iter().map(row).collect()
@@ -122,14 +123,14 @@ impl Answer {
     /// the question has no comparison.
     pub fn comparison(&self, offset: u64, limit: u32) -> Option<Vec<AnswerRow>> {
         let comparison = self.comparison.as_ref()?;
-        let mut bucket = None;
+        let mut known = KnownCells::default();
         let row = |group: &u32| {
             let compared = comparison.groups[*group as usize];
             let metrics = match compared {
                 Comparison::ABSENT => vec![Cell::Null; self.quality.len()],
                 compared => comparison.table.metrics(compared as usize),
             };
-            AnswerRow { dimensions: self.table.dimensions(*group as usize, &mut bucket), metrics }
+            AnswerRow { dimensions: self.table.dimensions(*group as usize, &mut known), metrics }
         };
         Some(self.ranking.page(&self.table, offset, limit).iter().map(row).collect())
     }

@@ -11,7 +11,7 @@ use tidewater_model::schema::ColumnType;
 use tidewater_model::time::Timestamp;
 
 use crate::plan::MetricPlan;
-use crate::values::Values;
+use crate::values::{KnownCells, Values};
 
 /// Groups and their metrics.
 pub(crate) struct Table {
@@ -41,8 +41,8 @@ impl Table {
     }
 
     /// See [`Values::dimensions`].
-    pub fn dimensions(&self, group: usize, bucket: &mut Option<(u32, Cell)>) -> Vec<Cell> {
-        self.values.dimensions(group, bucket)
+    pub fn dimensions(&self, group: usize, known: &mut KnownCells) -> Vec<Cell> {
+        self.values.dimensions(group, known)
     }
 
     pub fn metrics(&self, group: usize) -> Vec<Cell> {

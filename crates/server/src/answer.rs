@@ -34,9 +34,11 @@ pub const PARQUET: &str = "application/vnd.apache.parquet";
 /// Newline-delimited JSON.
 pub const NDJSON: &str = "application/x-ndjson";
 
-/// Bytes reserved for what an answer has besides its rows, and for a value of a row.
-const BYTES_RESERVED: usize = 768;
-const CELL_BYTES: usize = 16;
+/// About what an answer takes besides its rows, a row without its values, and each of them, seldom more. Room that is not needed is
+/// not touched; growing copies what is written so far.
+const BYTES_USUAL: usize = 768;
+const ROW_BYTES_USUAL: usize = 32;
+const CELL_BYTES_USUAL: usize = 24;
 /// Fields of a response's head that are set here and on the rest of its way.
 const HEADERS_RESERVED: usize = 12;
 
@@ -142,7 +144,7 @@ fn others(reply: &QueryReply) -> Option<(AnswerRow, Option<AnswerRow>)> {
 /// Puts an answer as JSON on a sheet: for batches.
 pub fn put_json(reply: QueryReply, sheet: &mut Sheet) {
     let mut parts = json::answer(&reply);
-    parts.push_text(json::about(&reply));
+    parts.push_text(json::end(&reply));
     sheet.push(reply, parts);
 }
 
@@ -182,9 +184,9 @@ pub fn stream(reply: QueryReply, wanted: &Wanted, cache: CacheUse, elapsed: Dura
     // The whole content would have to be written once more to name the answer by it; its version and its ends do.
     let mut ends = Vec::new();
     parts.write_ends(&reply, &mut ends);
-    let etag = etag(json::hash(&reply, &ends), wire);
+    let etag = etag(json::hash(&reply, &ends, &json::question(&reply)), wire);
     if wire == Wire::Json {
-        parts.push_text(json::about(&reply));
+        parts.push_text(json::end(&reply));
     }
     let mut response = if knows(&wanted.known, etag.as_bytes()) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -202,11 +204,13 @@ pub fn stream(reply: QueryReply, wanted: &Wanted, cache: CacheUse, elapsed: Dura
 impl Written {
     /// Writes a reply.
     pub fn new(reply: &QueryReply, wire: Wire) -> Result<Self, Problem> {
-        let mut body = Vec::with_capacity(BYTES_RESERVED + parts::cells(reply) * CELL_BYTES);
+        let rows_bytes = reply.page.rows.len() * ROW_BYTES_USUAL + parts::cells(reply) * CELL_BYTES_USUAL;
+        let mut body = Vec::with_capacity(BYTES_USUAL + rows_bytes);
         json::answer(reply).write_all(reply, &mut body);
-        let etag = etag(json::hash(reply, &body), wire);
+        let question = json::question(reply);
+        let etag = etag(json::hash(reply, &body, &question), wire);
         match wire {
-            Wire::Json => body.extend_from_slice(&json::about(reply)),
+            Wire::Json => json::about(reply, &question, &mut body),
             Wire::Parquet => body = columnar::parquet(reply)?,
             Wire::Ndjson | Wire::Csv => {
                 body.clear();
@@ -214,6 +218,8 @@ impl Written {
                 parts.write_all(reply, &mut body);
             }
         }
+        // It may be kept, and what is kept is counted by its length.
+        body.shrink_to_fit();
         Ok(Written { body: Bytes::from(body), etag, wire, coding: Coding::Identity })
     }
 

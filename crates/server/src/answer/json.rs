@@ -24,7 +24,7 @@ pub struct Shape {
     pub zone: Zone,
 }
 
-/// The parts of an answer, without what may differ though the answer is the same: see [`about`].
+/// The parts of an answer without its end: see [`end`].
 pub(super) fn answer(reply: &QueryReply) -> Parts {
     let writer = JsonRows::new(reply, Separator::Comma, reply.request.format);
     let others = others(reply);
@@ -47,21 +47,32 @@ pub(super) fn answer(reply: &QueryReply) -> Parts {
     Parts::new(RowForm::Json(writer), parts)
 }
 
-/// The end of an answer, which tells about it: how it came about, and the question as understood.
-pub(super) fn about(reply: &QueryReply) -> Vec<u8> {
-    let mut out = b",\"meta\":".to_vec();
-    out.extend_from_slice(meta(reply).to_string().as_bytes());
-    out.extend_from_slice(b",\"query\":");
-    out.extend_from_slice(normalised(&reply.query).to_string().as_bytes());
-    out.push(b'}');
+/// The question as understood.
+pub(super) fn question(reply: &QueryReply) -> String {
+    normalised(&reply.query).to_string()
+}
+
+/// The end of an answer, which tells about it and may differ though the answer is the same.
+pub(super) fn end(reply: &QueryReply) -> Vec<u8> {
+    let mut out = Vec::new();
+    about(reply, &question(reply), &mut out);
     out
 }
 
+/// Writes how an answer came about, and the question.
+pub(super) fn about(reply: &QueryReply, question: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"meta\":");
+    out.extend_from_slice(meta(reply).to_string().as_bytes());
+    out.extend_from_slice(b",\"query\":");
+    out.extend_from_slice(question.as_bytes());
+    out.push(b'}');
+}
+
 /// What names an answer: the question, the version of its rows, and the text of its content, or of a part of it.
-pub(super) fn hash(reply: &QueryReply, content: &[u8]) -> u128 {
+pub(super) fn hash(reply: &QueryReply, content: &[u8], question: &str) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(content);
-    hash.update(normalised(&reply.query).to_string().as_bytes());
+    hash.update(question.as_bytes());
     hash.update(reply.version.to_string().as_bytes());
     hash.update(&reply.facts.total_rows.to_le_bytes());
     hash.digest128()
