@@ -216,7 +216,7 @@ impl Client {
                 return Ok(("/api/v1/rows".to_owned(), "application/json", rows.to_string().into_bytes()));
             }
             Kind::Export => json!({
-                "dataset": dataset, "date_range": "all", "dimensions": ["user", "model"], "max_staleness_ms": 0,
+                "dataset": dataset, "date_range": ["2026-10-01T00:00:00Z", "2026-10-31T00:00:00Z"], "dimensions": ["user", "model"], "max_staleness_ms": 0,
                 "filters": [["is", "project", ["sandbox", "voice"]]],
                 "metrics": [{"agg": "count"}, {"agg": "sum", "column": "input_tokens", "as": name}],
                 "pagination": {"limit": 10_000},
