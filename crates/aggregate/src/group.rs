@@ -12,4 +12,4 @@ mod texts;
 
 pub use codes::Codes;
 pub use explode::Expansion;
-pub use table::Groups;
+pub use table::{Groups, SharedMemory};

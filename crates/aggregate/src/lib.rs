@@ -21,7 +21,7 @@ pub use cell::Cell;
 pub use derive::{Derivation, Derived, RowsExpected, VisibleSlice, join_sections, join_slices};
 pub use error::AggregateError;
 pub use feed::{Feed, Keys, Rows, Scratch, subset};
-pub use group::{Codes, Expansion, Groups};
+pub use group::{Codes, Expansion, Groups, SharedMemory};
 pub use rollup::{MeasureKey, RollupPlan, RollupTier, derived_for, outlives_raw, rollup_plans};
 pub use section::{EncodedSection, EncodedSlice, EncodedStates, SectionHead, SectionSlice, SliceBytes};
 pub use select::Selection;

@@ -25,6 +25,9 @@ use crate::running::RunningGuard;
 /// was done until then is done again.
 const SERVED_TOLERANCE: u32 = 4;
 
+/// Pause of a question that found no memory though no heavy one runs beside it.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
 /// Places for running questions, and a bounded queue before them.
 pub(crate) struct Admission {
     state: Mutex<State>,
@@ -267,7 +270,11 @@ impl Engine {
             }
             match outcome {
                 Err(EngineError::Query(ExecuteError::Busy { .. })) if class == Class::Large => {
-                    return Err(self.admission.refuse(Reason::Memory, class, questions));
+                    // Light ones hold the rest, and soon let go of it.
+                    if Instant::now() + BUSY_PAUSE >= until.min(deadline) {
+                        return Err(self.admission.refuse(Reason::Memory, class, questions));
+                    }
+                    tokio::time::sleep(BUSY_PAUSE).await;
                 }
                 Err(EngineError::Query(ExecuteError::Busy { .. })) => class = Class::Large,
                 result => return result,

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::{HashMap, HashSet};
+use tidewater_aggregate::SharedMemory;
 
 use crate::partial::Partial;
 
@@ -55,12 +56,17 @@ struct State {
     /// Makes places in `order` distinct.
     next: u64,
     met: HashSet<Key>,
+    /// Memory that entries share, by address: how many hold it, and its bytes. A merged partial that was made by adding a day to another one
+    /// mostly has the same groups, and then only its states are its own.
+    shared: HashMap<usize, (usize, usize)>,
     stats: CacheStats,
 }
 
 struct Entry {
     partial: Arc<Partial>,
-    bytes: usize,
+    /// Without what is shared.
+    own_bytes: usize,
+    shared: Vec<SharedMemory>,
     /// Rows per kibibyte.
     value: u64,
     place: (u64, u64),
@@ -90,10 +96,15 @@ impl PartialCache {
         if bytes > self.bytes_max / ENTRY_PART {
             return;
         }
-        let value = rows.saturating_mul(1_024) / bytes as u64;
+        let shared = partial.groups.shared();
+        let own_bytes = bytes.saturating_sub(shared.iter().map(|shared| shared.bytes).sum());
         let mut state = self.lock();
         state.remove(key);
-        state.put(key, Entry { partial: Arc::clone(partial), bytes, value, place: (0, 0) });
+        // What is there already costs nothing more.
+        let fresh = shared.iter().filter(|shared| !state.shared.contains_key(&shared.address));
+        let added = own_bytes + fresh.map(|shared| shared.bytes).sum::<usize>();
+        let value = rows.saturating_mul(1_024) / added.max(1) as u64;
+        state.put(key, Entry { partial: Arc::clone(partial), own_bytes, shared, value, place: (0, 0) });
         state.make_room(self.bytes_max);
     }
 
@@ -148,14 +159,28 @@ impl State {
         entry.place = (self.floor + entry.value, self.next);
         self.next += 1;
         self.order.insert(entry.place, key);
-        self.stats.bytes += entry.bytes as u64;
+        self.stats.bytes += entry.own_bytes as u64;
+        for SharedMemory { address, bytes } in &entry.shared {
+            let (holders, _) = self.shared.entry(*address).or_insert_with(|| {
+                self.stats.bytes += *bytes as u64;
+                (0, *bytes)
+            });
+            *holders += 1;
+        }
         self.entries.insert(key, entry);
     }
 
     fn remove(&mut self, key: Key) {
-        if let Some(entry) = self.entries.remove(&key) {
-            self.order.remove(&entry.place);
-            self.stats.bytes -= entry.bytes as u64;
+        let Some(entry) = self.entries.remove(&key) else { return };
+        self.order.remove(&entry.place);
+        self.stats.bytes -= entry.own_bytes as u64;
+        for SharedMemory { address, .. } in &entry.shared {
+            let Some((holders, bytes)) = self.shared.get_mut(address) else { continue };
+            *holders -= 1;
+            if *holders == 0 {
+                self.stats.bytes -= *bytes as u64;
+                self.shared.remove(address);
+            }
         }
     }
 
@@ -171,7 +196,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use tidewater_aggregate::{Groups, StateKind, States};
+    use arrow_array::{ArrayRef, StringArray};
+    use tidewater_aggregate::{Codes, Groups, Rows, StateKind, States};
+    use tidewater_model::schema::ColumnType;
 
     use super::*;
     use crate::planner::SourceSummary;
@@ -225,6 +252,34 @@ mod tests {
         let none = PartialCache::new(0);
         none.insert(Key(1), &partial(0), 1);
         assert!(none.get(Key(1)).is_none());
+    }
+
+    #[test]
+    fn what_entries_share_counts_once_and_until_the_last_of_them_goes() {
+        let cache = PartialCache::new(8 << 20);
+        let texts: ArrayRef =
+            Arc::new(StringArray::from_iter_values((0..20_000).map(|n| format!("user {n}"))));
+        let mut groups = Groups::new(vec![Codes::column(ColumnType::String)]);
+        let mut codes = Vec::new();
+        groups.dimensions[0].encode(Some(&texts), Rows::All(20_000), &mut codes).expect("texts");
+        groups.assign(&[codes]).expect("texts");
+        groups.freeze();
+        let with = |counts: usize| {
+            let mut states = States::new(StateKind::Count, false);
+            states.resize(counts);
+            let (groups, sources) = (groups.clone(), SourceSummary::default());
+            Arc::new(Partial { groups, states: vec![(0, states)], totals: Vec::new(), sources })
+        };
+        let bytes = || cache.stats().bytes;
+        cache.insert(Key(1), &with(20_000), 1_000);
+        let alone = bytes();
+        cache.insert(Key(2), &with(20_000), 1_000);
+        let both = bytes();
+        assert!(both - alone < alone / 2, "{both} after {alone}");
+        cache.forget(Key(1));
+        assert_eq!(bytes(), alone);
+        cache.forget(Key(2));
+        assert_eq!((bytes(), cache.lock().shared.len()), (0, 0));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::HttpBody as _;
 use axum::extract::Request;
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tidewater_engine::Access;
@@ -203,7 +203,6 @@ pub async fn observe(
     app.http.began();
     let unanswered = Unanswered(&app.http);
     let received_bytes = request.body().size_hint().exact();
-    let has_body = !request.body().is_end_stream() && request.version() <= Version::HTTP_11;
     let origin = cors::asked(app, &request);
     let response = match cors::preflight(&origin, &request) {
         Some(response) => response,
@@ -213,10 +212,6 @@ pub async fn observe(
     std::mem::forget(unanswered);
     app.http.answered(route, &method, response.status(), elapsed);
     let mut response = complete(response, &id, &method, app.http.route_name(route), elapsed);
-    if has_body && is_refused_unread(response.status()) {
-        // The connection ends behind a body that nobody read; who is told does not send the next request on it.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
     cors::mark(origin, response.headers_mut());
     app.observer.note(Event::Request(RequestEvent {
         at: arrived.after(elapsed),
@@ -229,11 +224,6 @@ pub async fn observe(
         id,
     }));
     bodies::count_response(app, route, response)
-}
-
-/// Whether a request may have been refused before its body was read.
-fn is_refused_unread(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 415 | 429 | 503)
 }
 
 /// Adds what every response has, logs it, and writes the body of a problem.

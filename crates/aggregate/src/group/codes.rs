@@ -11,6 +11,7 @@ use tidewater_model::schema::ColumnType;
 use tidewater_model::time::{BucketGrid, Timestamp};
 
 use super::numbers::NumberCodes;
+use super::table::SharedMemory;
 use super::texts::TextCodes;
 use crate::cell::Cell;
 use crate::error::AggregateError;
@@ -195,6 +196,14 @@ impl Codes {
         match self {
             Codes::Buckets(grid) => grid.start(code).0,
             Codes::Texts(_) | Codes::Numbers(_) | Codes::Given(_) => 0,
+        }
+    }
+
+    /// What copies share.
+    pub(super) fn shared_memory(&self) -> Option<SharedMemory> {
+        match self {
+            Codes::Texts(texts) => Some(texts.0.shared_memory()),
+            Codes::Buckets(_) | Codes::Given(_) | Codes::Numbers(_) => None,
         }
     }
 

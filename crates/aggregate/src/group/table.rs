@@ -19,6 +19,21 @@ const NONE: u32 = u32::MAX;
 /// Most groups: their indices are 32 bit, and no budget holds more.
 const GROUPS_MAX: usize = 1 << 31;
 
+/// Memory that several hold together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedMemory {
+    /// Tells it apart from other memory for as long as it is held.
+    pub address: usize,
+    /// Its size.
+    pub bytes: usize,
+}
+
+impl SharedMemory {
+    pub(super) fn of<T>(held: &Arc<T>, bytes: usize) -> Self {
+        SharedMemory { address: Arc::as_ptr(held) as usize, bytes }
+    }
+}
+
 /// All groups met so far.
 #[derive(Clone)]
 pub struct Groups {
@@ -164,7 +179,17 @@ impl Groups {
         Ok(std::mem::take(&mut self.found))
     }
 
-    /// Bytes held.
+    /// What copies of these groups share with them until one meets a new group.
+    pub fn shared(&self) -> Vec<SharedMemory> {
+        let mut shared = vec![SharedMemory::of(&self.keys, self.keys.capacity() * size_of::<u32>())];
+        if let Finder::Array(slots) = &self.finder {
+            shared.push(SharedMemory::of(slots, slots.capacity() * size_of::<u32>()));
+        }
+        shared.extend(self.dimensions.iter().filter_map(Codes::shared_memory));
+        shared
+    }
+
+    /// Bytes held, those shared with copies included.
     pub fn memory_bytes(&self) -> usize {
         let finder = match &self.finder {
             Finder::Array(slots) => slots.capacity() * size_of::<u32>(),

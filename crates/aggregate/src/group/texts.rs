@@ -9,6 +9,7 @@ use tidewater_columns::StringsRef;
 
 use super::codes::{NULL, null_last};
 use super::strings::Strings;
+use super::table::SharedMemory;
 use crate::dictionary::Entries;
 use crate::feed::Rows;
 
@@ -183,6 +184,11 @@ impl TextCodes {
     /// By UTF-8 bytes, null last both ways.
     pub fn compare(&self, a: u32, b: u32, descending: bool) -> Ordering {
         null_last(a, b, descending, |a, b| self.strings.get(a).cmp(self.strings.get(b)))
+    }
+
+    /// The strings, which copies share.
+    pub fn shared_memory(&self) -> SharedMemory {
+        SharedMemory::of(&self.strings, self.strings.memory_bytes())
     }
 
     pub fn memory_bytes(&self) -> usize {

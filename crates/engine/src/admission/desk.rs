@@ -49,7 +49,7 @@ pub enum Reason {
     ProjectShare,
     /// It has waited as long as questions may.
     WaitedTooLong,
-    /// Even without other heavy questions the memory of all was held by others.
+    /// Even without other heavy questions the memory of all was held by others, for as long as questions may wait.
     Memory,
 }
 

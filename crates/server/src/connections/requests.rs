@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{Request, Response};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -23,7 +24,11 @@ pub async fn answer(
     let mut in_flight = link.request();
     let request = request
         .map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(Inbound::new(body, &link)) });
-    let response = front.answer(request, link.peer).await;
+    let mut response = front.answer(request, link.peer).await;
+    if link.must_linger() && !link.is_h2() {
+        // The connection ends behind a body that nobody read; who is told does not send the next request on it.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     in_flight.answers();
     Ok(response.map(|inner| Outbound { inner, _in_flight: in_flight }))
 }
