@@ -1,5 +1,7 @@
 //! Sorted distinct texts as bytes: each shares its beginning with the one before.
 
+use std::cell::RefCell;
+
 use arrow_array::StringArray;
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
@@ -16,6 +18,15 @@ const RAW: u8 = 0;
 const LZ4: u8 = 1;
 /// LZ4 makes bytes at most so many times longer; what claims more is damaged.
 const LZ4_RATIO_MAX: usize = 255;
+
+/// A thread keeps at most so much to unpack endings into; larger ones are given back at once.
+const UNPACKED_BYTES_MAX: usize = 2 << 20;
+
+thread_local! {
+    /// Where endings are unpacked. One question reads a dictionary for each day, and memory that was used before need
+    /// not be mapped anew each time.
+    static UNPACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Appends texts that ascend by UTF-8 bytes.
 pub(super) fn write(texts: &[&str], out: &mut Vec<u8>) {
@@ -47,20 +58,25 @@ pub(super) fn write(texts: &[&str], out: &mut Vec<u8>) {
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<StringArray, AggregateError> {
     let shared = Packed::read(reader)?;
     let lengths = Packed::read_exact(reader, shared.len())?;
-    let unpacked;
-    let endings: &[u8] = match reader.u8()? {
-        RAW => reader.part()?,
+    let (offsets, bytes) = match reader.u8()? {
+        RAW => join(&shared, &lengths, reader.part()?)?,
         LZ4 => {
             let len = reader.size()?;
             let packed = reader.part()?;
             require(len / LZ4_RATIO_MAX <= packed.len(), "a dictionary is longer than its bytes can hold")?;
-            unpacked = lz4_flex::block::decompress(packed, len)
-                .map_err(|_| damaged("the texts of a dictionary cannot be unpacked"))?;
-            &unpacked
+            UNPACKED.with_borrow_mut(|unpacked| {
+                unpacked.resize(len.max(unpacked.len()), 0);
+                let endings = lz4_flex::block::decompress_into(packed, &mut unpacked[..len])
+                    .map_err(|_| damaged("the texts of a dictionary cannot be unpacked"));
+                let joined = endings.and_then(|len| join(&shared, &lengths, &unpacked[..len]));
+                if unpacked.len() > UNPACKED_BYTES_MAX {
+                    *unpacked = Vec::new();
+                }
+                joined
+            })?
         }
         _ => return Err(damaged("the form of a dictionary is unknown")),
     };
-    let (offsets, bytes) = join(&shared, &lengths, endings)?;
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
     StringArray::try_new(offsets, Buffer::from_vec(bytes), None)
         .map_err(|_| damaged("a text of a dictionary is no UTF-8"))
