@@ -307,14 +307,14 @@ impl Engine {
     /// Rows of each dataset, of one project or of all, deleted ones that are not yet rewritten out included.
     pub fn row_counts(&self, project: Option<&ProjectName>) -> Vec<(Arc<Dataset>, u64)> {
         let snapshot = self.store.snapshot();
-        let count = |dataset: Arc<Dataset>| {
-            let rows = snapshot.view_named(&dataset.name).map_or(0, |view| match project {
-                Some(project) => rows_of(view, project),
-                None => view.projects().iter().map(|project| rows_of(view, project)).sum(),
-            });
-            (dataset, rows)
+        let count = |view: &DatasetView| match project {
+            Some(project) => rows_of(view, project),
+            None => view.projects().iter().map(|project| rows_of(view, project)).sum(),
         };
-        self.datasets().into_iter().map(count).collect()
+        let views = snapshot.views().filter(|view| !is_own_dataset(&view.dataset.name));
+        let mut counts: Vec<_> = views.map(|view| (Arc::clone(&view.dataset), count(view))).collect();
+        counts.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        counts
     }
 
     /// Runs work that may block or take long where that is allowed.

@@ -1,5 +1,6 @@
-//! The allocator and the one setting of it: how long it holds memory back that was freed. All of this crate's `unsafe` is here.
-#![allow(unsafe_code)]
+//! The allocator, and the one setting of it: how long it holds memory back that was freed. It calls the library directly: the crate around
+//! it has no function for the setting.
+#![expect(unsafe_code, reason = "mi_option_set is a C function")]
 
 use std::ffi::{c_int, c_long};
 use std::time::Duration;
