@@ -104,7 +104,7 @@ fn admission(app: &App, out: &mut Families) {
 
 fn scanned(app: &App, out: &mut Families) {
     let counters = app.engine.counters();
-    let help = "Rows, raw ones and those of roll-ups, that computations of questions read.";
+    let help = "Rows, raw ones and those of roll-ups, that computations of questions read, those that gave no answer included.";
     out.single("tidewater_rows_scanned_total", Kind::Counter, help, get(&counters.rows_scanned));
     let help = "Bytes of decoded columns that computations of questions looked at.";
     out.single("tidewater_bytes_scanned_total", Kind::Counter, help, get(&counters.bytes_scanned));
