@@ -23,6 +23,9 @@ use crate::page::{AnswerFacts, CacheUse, PageRows};
 /// the memory.
 const TOGETHER_MAX: usize = 16;
 
+/// Part of the queue that one group may take.
+const QUEUE_PARTS: usize = 4;
+
 /// The rows that questions of one group read, and whether that is much: a light question does not wait for what a heavy one reads.
 pub(crate) type Lane = (DatasetId, ProjectName, Class);
 
@@ -114,7 +117,7 @@ impl Engine {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut turn = Some(Turn { engine: self.clone(), lane: lane.clone() });
         while !waiting.is_empty() {
-            let rest = waiting.split_off(waiting.len().min(TOGETHER_MAX));
+            let rest = waiting.split_off(waiting.len().min(self.together_max()));
             let together = std::mem::replace(&mut waiting, rest);
             // One of them counts for all on the lane: those that come meanwhile go when it has ended, or when their wait is over.
             let turn = turn.take();
@@ -124,6 +127,12 @@ impl Engine {
                 drop(turn);
             });
         }
+    }
+
+    /// How many questions of a group are computed together. Together they have one place in the queue's order but each counts in it, and a
+    /// project's group must not fill a queue in which others are to find room.
+    fn together_max(&self) -> usize {
+        TOGETHER_MAX.min(self.config.queries_waiting_max / QUEUE_PARTS).max(1)
     }
 
     /// Answers those of a group that are still waited for, from one snapshot that is later than all of them.

@@ -42,9 +42,18 @@ fn refused(server: &Server, reason: &str) -> f64 {
     server.metric(&format!("tidewater_queries_refused_total{{reason=\"{reason}\"}}")).expect("a counter")
 }
 
+/// Ends a flood when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Asks heavy questions of a project from many threads until `calm` has run; gives what it returned and the flood's replies.
 fn during_a_flood<T>(server: &Server, threads: u64, calm: impl FnOnce() -> T) -> (T, Vec<Reply>) {
-    let (is_over, next) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (is_over, next) = (&AtomicBool::new(false), &AtomicU64::new(0));
     std::thread::scope(|scope| {
         let flood = || {
             let mut replies = Vec::new();
@@ -55,9 +64,11 @@ fn during_a_flood<T>(server: &Server, threads: u64, calm: impl FnOnce() -> T) ->
             replies
         };
         let floods: Vec<_> = (0..threads).map(|_| scope.spawn(flood)).collect();
+        // Also where what follows fails, or the threads would be waited for for ever.
+        let ends = Ends(is_over);
         server.wait_until("the queue of the flood is full", || refused(server, "project_share") > 0.0);
         let outcome = calm();
-        is_over.store(true, Ordering::Relaxed);
+        drop(ends);
         (outcome, floods.into_iter().flat_map(|flood| flood.join().expect("no panic")).collect())
     })
 }
