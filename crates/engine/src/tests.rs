@@ -225,7 +225,7 @@ async fn heavy_questions_beside_light_ones() {
 
 #[tokio::test]
 async fn who_finds_no_memory_waits_for_it_and_is_told_when_there_is_none() {
-    let fixture = Fixture::new(|_| {});
+    let fixture = Fixture::new(|config| config.wait_max = Duration::from_millis(200));
     let engine = &fixture.engine;
     let tries = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let busy = |until: u32| {
@@ -237,7 +237,12 @@ async fn who_finds_no_memory_waits_for_it_and_is_told_when_there_is_none() {
     };
     engine.run(Errand::one(&default_project(), "d"), busy(1)).await.expect("its second try is alone");
     tries.store(0, std::sync::atomic::Ordering::SeqCst);
-    let refused = engine.run(Errand::one(&default_project(), "d"), busy(9)).await;
+    engine
+        .run(Errand::one(&default_project(), "d"), busy(3))
+        .await
+        .expect("light ones let go of it meanwhile");
+    tries.store(0, std::sync::atomic::Ordering::SeqCst);
+    let refused = engine.run(Errand::one(&default_project(), "d"), busy(u32::MAX)).await;
     assert!(matches!(refused, Err(EngineError::Overloaded { .. })), "{refused:?}");
     assert_eq!(engine.admission_stats().refused[Reason::Memory.place()].1, 1);
 }
