@@ -116,10 +116,15 @@ impl Engine {
         };
         let engine = self.clone();
         // The rows up to a version are in every later state too, so none is held while it waits.
+        let id = view.id;
         drop((view, snapshot));
         let dataset = request.rows.dataset.clone();
         let task = move |control: &Control| {
             let view = engine.view(&engine.store.snapshot(), &dataset)?;
+            if view.id != id {
+                // Dropped meanwhile; what has its name now has other columns.
+                return Err(engine.unknown_dataset(&dataset));
+            }
             Ok(engine.executor.rows(&query, &view, control)?)
         };
         let page = self.run(Errand::one(&project, &request.rows.dataset), task).await?;

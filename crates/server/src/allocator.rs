@@ -16,8 +16,10 @@ const PURGE_DELAY: c_int = 15;
 /// Milli-seconds before the system gets freed memory back: mimalloc's default. Giving back and asking again costs ingest a third
 /// more processor time where it happens at once.
 const USUAL_DELAY_MS: c_long = 1_000;
-/// How often it is looked how much the process holds.
+/// How often it is looked how much the process holds: seldom while it is far from the threshold, since a quiet server should not
+/// wake up for it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const FAR_INTERVAL: Duration = Duration::from_secs(1);
 
 unsafe extern "C" {
     fn mi_option_set(option: c_int, value: c_long);
@@ -27,9 +29,12 @@ unsafe extern "C" {
 /// allocated and freed in a second: held back for a second they would double what the process takes. Never ends.
 pub async fn stay_lean(from_bytes: u64) {
     let mut is_lean = false;
+    let mut interval = FAR_INTERVAL;
     loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        let is_large = process::resident_bytes().is_some_and(|bytes| bytes > from_bytes);
+        tokio::time::sleep(interval).await;
+        let bytes = process::resident_bytes().unwrap_or(0);
+        interval = if bytes > from_bytes / 2 { LOOK_INTERVAL } else { FAR_INTERVAL };
+        let is_large = bytes > from_bytes;
         if is_large != is_lean {
             is_lean = is_large;
             let delay_ms = if is_lean { 0 } else { USUAL_DELAY_MS };
@@ -37,5 +42,21 @@ pub async fn stay_lean(from_bytes: u64) {
             // stores one.
             unsafe { mi_option_set(PURGE_DELAY, delay_ms) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "C" {
+        fn mi_option_get(option: c_int) -> c_long;
+    }
+
+    /// A library that numbers its options otherwise would have another one set, and nothing would say so.
+    #[test]
+    fn the_number_is_that_of_the_purge_delay() {
+        // SAFETY: the function takes and gives plain integers.
+        assert_eq!(unsafe { mi_option_get(PURGE_DELAY) }, USUAL_DELAY_MS);
     }
 }
