@@ -44,6 +44,15 @@ enum Waits {
     Holding,
 }
 
+/// On which terms questions that are computed together wait for their place.
+#[derive(Clone, Copy)]
+struct Terms {
+    class: Class,
+    /// When the first of them came: how long they wait counts from there.
+    arrived: Instant,
+    waits: Waits,
+}
+
 /// A computation's time on its lane. However it ends, those that waited for it go on.
 struct Turn {
     engine: Engine,
@@ -104,7 +113,7 @@ impl Engine {
     async fn compute_alone(&self, lane: Lane, question: Arc<Question>) -> EngineResult<Kept> {
         let (class, arrived) = (lane.2, question.arrived);
         let _turn = Turn { engine: self.clone(), lane };
-        let mut kept = self.compute_many(class, arrived, vec![question], Waits::Anew).await;
+        let mut kept = self.compute_many(Terms { class, arrived, waits: Waits::Anew }, vec![question]).await;
         kept.pop().unwrap_or(Err(EngineError::Panicked))
     }
 
@@ -144,13 +153,14 @@ impl Engine {
         let Some(arrived) = questions.iter().map(|question| question.arrived).min() else {
             return;
         };
+        let terms = Terms { class, arrived, waits: Waits::Anew };
         let all_left = async {
             for sender in &mut senders {
                 sender.closed().await;
             }
         };
         let answers = tokio::select! {
-            answers = self.compute_many(class, arrived, questions, Waits::Anew) => answers,
+            answers = self.compute_many(terms, questions) => answers,
             () = all_left => return,
         };
         for (sender, answer) in senders.into_iter().zip(answers) {
@@ -160,24 +170,18 @@ impl Engine {
 
     /// Computes answers from one snapshot, in order, whatever they cost. All questions are on one dataset and project.
     pub(crate) async fn compute_batch(&self, questions: Vec<Arc<Question>>) -> Vec<EngineResult<Kept>> {
-        let arrived = Instant::now();
-        let answers = self.compute_many(Class::Light, arrived, questions.clone(), Waits::Holding).await;
+        let terms = Terms { class: Class::Light, arrived: Instant::now(), waits: Waits::Holding };
+        let answers = self.compute_many(terms, questions.clone()).await;
         let is_costly = |answer: &EngineResult<Kept>| answer.as_ref().is_err_and(EngineError::is_costly);
         if answers.iter().any(is_costly) {
-            return self.compute_many(Class::Heavy, arrived, questions, Waits::Holding).await;
+            return self.compute_many(Terms { class: Class::Heavy, ..terms }, questions).await;
         }
         answers
     }
 
     /// Computes answers from one snapshot, in order. All questions are on one dataset and project.
-    async fn compute_many(
-        &self,
-        class: Class,
-        arrived: Instant,
-        questions: Vec<Arc<Question>>,
-        waits: Waits,
-    ) -> Vec<EngineResult<Kept>> {
-        let mut answers = self.compute_once(class, arrived, questions.clone(), waits).await;
+    async fn compute_many(&self, terms: Terms, questions: Vec<Arc<Question>>) -> Vec<EngineResult<Kept>> {
+        let mut answers = self.compute_once(terms, questions.clone()).await;
         if questions.len() > 1 {
             // Together they may need more memory than each does alone.
             let is_busy = |answer: &EngineResult<Kept>| {
@@ -185,20 +189,15 @@ impl Engine {
             };
             for (answer, question) in answers.iter_mut().zip(questions).filter(|(answer, _)| is_busy(answer))
             {
-                let alone = self.compute_once(Class::Large, arrived, vec![question], waits).await;
+                let alone = self.compute_once(Terms { class: Class::Large, ..terms }, vec![question]).await;
                 *answer = alone.into_iter().next().unwrap_or(Err(EngineError::Panicked));
             }
         }
         answers
     }
 
-    async fn compute_once(
-        &self,
-        class: Class,
-        arrived: Instant,
-        questions: Vec<Arc<Question>>,
-        waits: Waits,
-    ) -> Vec<EngineResult<Kept>> {
+    async fn compute_once(&self, terms: Terms, questions: Vec<Arc<Question>>) -> Vec<EngineResult<Kept>> {
+        let Terms { class, arrived, waits } = terms;
         let Some(first) = questions.first() else { return Vec::new() };
         let count = questions.len();
         let query = Arc::clone(&first.subject.query);
