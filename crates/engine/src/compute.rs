@@ -305,7 +305,7 @@ impl Engine {
         if next < facts.total_rows && !page.rows.is_empty() {
             let is_repeatable = self.is_repeatable(query, &rows.view);
             let (facts, query) = (Arc::clone(&facts), Arc::clone(query));
-            let pinned = Pinned { facts, query, version, as_of, is_repeatable };
+            let pinned = Pinned { dataset: rows.view.id, facts, query, version, as_of, is_repeatable };
             cursor = Some((self.cursors.pin(answer, pinned)?, next));
         }
         Ok(Kept {

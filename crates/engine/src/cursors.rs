@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tidewater_model::names::ProjectName;
 use tidewater_model::query::Query;
+use tidewater_model::schema::DatasetId;
 use tidewater_model::time::Timestamp;
 use tidewater_query::Answer;
 use tidewater_store::Version;
@@ -31,6 +32,8 @@ const DELETES_KEPT: Duration = Duration::from_secs(3_600);
 /// What every page of a pinned answer shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Pinned {
+    /// A dataset that was dropped and made anew has the name but not the rows.
+    pub dataset: DatasetId,
     pub facts: Arc<AnswerFacts>,
     pub query: Arc<Query>,
     pub version: Version,

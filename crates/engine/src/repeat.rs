@@ -14,7 +14,7 @@ use tidewater_store::{DatasetView, Unit};
 use crate::admission::Errand;
 use crate::cursors::Pinned;
 use crate::engine::Engine;
-use crate::error::EngineResult;
+use crate::error::{EngineError, EngineResult};
 use crate::page::PageRows;
 
 impl Engine {
@@ -39,8 +39,11 @@ impl Engine {
         limit: u32,
     ) -> EngineResult<PageRows> {
         let (engine, query, until) = (self.clone(), Arc::clone(&pinned.query), pinned.version.lsn);
+        let dataset = pinned.dataset;
         let task = move |control: &Control| {
-            let view = engine.view(&engine.store.snapshot(), &query.dataset.name)?;
+            let snapshot = engine.store.snapshot();
+            let view = snapshot.view_named(&query.dataset.name).filter(|view| view.id == dataset);
+            let view = view.cloned().ok_or(EngineError::CursorExpired)?;
             let answer = Arc::new(engine.executor.execute_as_of(&query, &view, until, control)?);
             engine.cursors.put_back(id, &answer)?;
             Ok(PageRows::of(&answer, offset, limit))

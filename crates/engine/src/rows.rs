@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidewater_model::input_error::{InputError, codes};
 use tidewater_model::names::ProjectName;
 use tidewater_model::query::{Bounds, DateRange, MetricInput, QueryRequest};
-use tidewater_model::schema::{ColumnRef, Dataset};
+use tidewater_model::schema::{ColumnRef, Dataset, DatasetId};
 use tidewater_query::{Cell, Control, ROWS_PAGE_MAX, RowKey, RowsQuery};
 use tidewater_store::{Lsn, Version};
 
@@ -91,7 +91,7 @@ impl Engine {
         let snapshot = self.store.snapshot();
         let view = self.view(&snapshot, &request.rows.dataset)?;
         let version = snapshot.data_version(&project, view.id);
-        let binding = binding(&request, &project, version);
+        let binding = binding(&request, &project, (version, view.id));
         let since = request.since.as_deref().map(|text| self.parse_version(text, "since")).transpose()?;
         let place = request.cursor.as_deref().map(|text| Place::read(text, binding)).transpose()?;
         let resolved = self.resolve(&request.rows.count()?, &project, &view)?;
@@ -196,9 +196,10 @@ impl Place {
     }
 }
 
-/// What a cursor is bound to: store, project, and everything that decides which rows there are and in which order.
-fn binding(request: &RowsRequest, project: &ProjectName, version: Version) -> u64 {
+/// What a cursor is bound to: store, dataset, project, and everything that decides which rows there are and in which order.
+fn binding(request: &RowsRequest, project: &ProjectName, (version, dataset): (Version, DatasetId)) -> u64 {
     let RowsRequest { rows, is_ascending, since, .. } = request;
-    let store = format!("{:016x}", version.store.0);
+    // The name alone may be that of another dataset by now.
+    let store = format!("{:016x} {}", version.store.0, dataset.0);
     token::bind(&[&store, project.as_str(), &format!("{rows:?}{is_ascending}{since:?}")])
 }

@@ -269,6 +269,24 @@ async fn cursors_of_a_flood_end_early_and_memory_stays_bounded() {
 }
 
 #[tokio::test]
+async fn a_cursor_ends_with_its_dataset() {
+    let fixture = Fixture::new(|config| config.cursor_bytes_max = 0);
+    fixture.ingest_names(3).await;
+    let question = json!({"dataset": "d", "metrics": ["rows"], "dimensions": ["name"], "date_range": "all",
+        "pagination": {"limit": 1}});
+    let question = QueryRequest::from_json(&question).expect("a question");
+    let first = fixture.engine.query(question.clone(), default_project()).await.expect("an answer");
+    let further = QueryRequest { cursor: first.next_cursor, ..question };
+    fixture.engine.query(further.clone(), default_project()).await.expect("it is made again");
+    fixture.engine.drop_dataset("d".to_owned()).await.expect("it is there");
+    let other = json!({"time": "ts", "columns": {"size": "int", "name": "string"}, "metrics": {"rows": {"agg": "count"}}});
+    let other = DatasetDefinition::from_json(other.to_string().as_bytes()).expect("a definition");
+    fixture.engine.put_dataset("d".to_owned(), other).await.expect("the name is free");
+    let after = fixture.engine.query(further, default_project()).await;
+    assert!(matches!(after, Err(EngineError::CursorExpired)), "{after:?}");
+}
+
+#[tokio::test]
 async fn large_bodies_do_not_pass_the_budget_together() {
     let fixture = Fixture::new(|config| config.ingest_bytes_max = 1_000);
     let held = fixture.engine.admit(900).expect("fits");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::server::{Server, server_with_edits, stable};
+use crate::server::{Server, edit_rows, edits, server_with_edits, stable};
 
 fn page(server: &Server, members: Value) -> Value {
     let mut body = json!({"dataset": "edits", "date_range": "all", "columns": ["ts", "event_id", "added"]});
@@ -98,4 +98,17 @@ fn deleted_rows_are_gone_from_every_answer_and_stay_gone() {
     let server = server.kill_and_restart().restart();
     assert_eq!((count(&server, "default"), count(&server, "other")), (json!(21), json!(30)));
     server.post("/api/v1/rows/delete", &json!({"dataset": "edits"})).problem(400, "missing_field");
+}
+
+#[test]
+fn a_cursor_is_of_its_dataset_and_not_of_one_that_has_its_name() {
+    let server = server_with_edits(5);
+    let page = json!({"dataset": "edits", "date_range": "all", "limit": 2});
+    let first = server.post("/api/v1/rows", &page).expect(200).json();
+    server.delete("/api/v1/datasets/edits").expect(204);
+    server.put("/api/v1/datasets/edits", &edits()).expect(201);
+    server.ingest("edits", &edit_rows(5));
+    let further =
+        json!({"dataset": "edits", "date_range": "all", "limit": 2, "cursor": first["meta"]["next_cursor"]});
+    server.post("/api/v1/rows", &further).problem(400, "invalid_cursor");
 }
