@@ -3,7 +3,7 @@
 //! Morsels (and whatever else is a [`Task`]) stand in lanes, one for each part of the data whose rows belong together; a thread stays in a
 //! lane as long as it can. What is
 //! done with the rows is the [`Consumer`]'s; each thread has its own, and they are joined afterwards. After each morsel a thread's
-//! share queues again, so that questions take turns (`turns`).
+//! share queues again, so that questions take turns (`turns`). The thread that asked does one share itself while the pool has a seat.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,10 +101,11 @@ pub(crate) fn read_all<T: Task, C: Consumer<T::Batch>>(
     control.progress.expect(lanes.iter().flatten().map(T::rows_max).sum());
     let tasks: usize = lanes.iter().map(Vec::len).sum();
     let threads = pool.threads().min(tasks).max(1);
-    let consumers = (0..threads).map(|_| consumer()).collect::<Result<Vec<_>, _>>()?;
+    let mut consumers = (0..threads).map(|_| consumer()).collect::<Result<Vec<_>, _>>()?;
     if tasks == 0 {
         return Ok(consumers);
     }
+    let own = consumers.pop();
     let job = Arc::new(Job {
         lanes: Mutex::new(Lanes { lanes: lanes.into_iter().map(VecDeque::from).collect(), fresh: 0 }),
         control: control.clone(),
@@ -115,6 +116,9 @@ pub(crate) fn read_all<T: Task, C: Consumer<T::Batch>>(
     pool.queue().begin(control.progress.share());
     for consumer in consumers {
         submit(Arc::clone(&job), Arc::clone(pool.queue()), consumer, None);
+    }
+    if let Some(own) = own {
+        take_part(&job, pool.queue(), own);
     }
     let mut outcome = lock(&job.outcome);
     while outcome.running > 0 {
@@ -135,20 +139,47 @@ fn submit<T: Task, C: Consumer<T::Batch>>(
 ) {
     let next = Arc::clone(&queue);
     let share = Arc::clone(job.control.progress.share());
-    let task = move || {
-        let began = Instant::now();
-        let step = catch_unwind(AssertUnwindSafe(|| job.step(&mut consumer, lane)));
-        next.serve(job.control.progress.share(), began.elapsed());
-        match step.unwrap_or(Err(ExecuteError::Panicked)) {
-            Ok(lane @ Some(_)) => submit(job, next, consumer, lane),
-            Ok(None) => job.finish(consumer, None),
-            Err(error) => job.finish(consumer, Some(error)),
-        }
+    let task = move || match job.timed_step(&next, &mut consumer, lane) {
+        Ok(lane @ Some(_)) => submit(job, next, consumer, lane),
+        Ok(None) => job.finish(consumer, None),
+        Err(error) => job.finish(consumer, Some(error)),
     };
     queue.submit(share, Box::new(task));
 }
 
+/// Does a share in this thread as long as there is a seat for it; from then on it queues like any other.
+fn take_part<T: Task, C: Consumer<T::Batch>>(job: &Arc<Job<T, C>>, queue: &Arc<Queue>, mut consumer: C) {
+    if !queue.sit_down() {
+        return submit(Arc::clone(job), Arc::clone(queue), consumer, None);
+    }
+    let mut lane = None;
+    loop {
+        match job.timed_step(queue, &mut consumer, lane) {
+            Ok(next @ Some(_)) => lane = next,
+            Ok(None) => break job.finish(consumer, None),
+            Err(error) => break job.finish(consumer, Some(error)),
+        }
+        if !queue.may_stay() {
+            break submit(Arc::clone(job), Arc::clone(queue), consumer, lane);
+        }
+    }
+    queue.stand_up();
+}
+
 impl<T: Task, C: Consumer<T::Batch>> Job<T, C> {
+    /// [`Self::step`], with its panics caught, and its time told to the pool.
+    fn timed_step(
+        &self,
+        queue: &Queue,
+        consumer: &mut C,
+        lane: Option<usize>,
+    ) -> Result<Option<usize>, ExecuteError> {
+        let began = Instant::now();
+        let step = catch_unwind(AssertUnwindSafe(|| self.step(consumer, lane)));
+        queue.serve(self.control.progress.share(), began.elapsed());
+        step.unwrap_or(Err(ExecuteError::Panicked))
+    }
+
     /// Reads one task and says of which lane; `None` if there is none left.
     fn step(&self, consumer: &mut C, lane: Option<usize>) -> Result<Option<usize>, ExecuteError> {
         let Some((lane, task)) = lock(&self.lanes).next(lane) else { return Ok(None) };
