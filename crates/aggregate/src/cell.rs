@@ -35,6 +35,22 @@ pub enum Cell {
 pub const MONEY_UNIT: f64 = 1e9;
 
 impl Cell {
+    /// Bytes it holds, where it shares no text with others.
+    pub fn memory_bytes(&self) -> usize {
+        /// The counts before a shared text.
+        const COUNTS_BYTES: usize = 16;
+        let text = |text: &Arc<str>| text.len() + COUNTS_BYTES;
+        let outside = match self {
+            Cell::Text(value) | Cell::Bucket(_, value) => text(value),
+            Cell::List(items) => items.iter().map(|item| text(item) + size_of::<Arc<str>>()).sum(),
+            Cell::Map(entries) => {
+                entries.iter().map(|(key, value)| text(key) + text(value) + 2 * size_of::<Arc<str>>()).sum()
+            }
+            _ => 0,
+        };
+        size_of::<Self>() + outside
+    }
+
     /// The value as a number for `having`, ratios and charts (money in whole units); `None` for null and for what is no number.
     pub fn as_f64(&self) -> Option<f64> {
         match self {

@@ -19,7 +19,7 @@ pub use first_last::{First, Last, StateValue};
 pub use float_sum::FloatSum;
 pub use int_moments::IntMoments;
 pub use moments::Moments;
-pub use quantiles::{Bins, Quantiles, RankBin};
+pub use quantiles::{BinCounts, Bins, Quantiles, RankBin};
 
 /// Why bytes are not a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

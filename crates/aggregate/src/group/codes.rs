@@ -150,6 +150,22 @@ impl Codes {
         }
     }
 
+    /// The place of each code's value in the order of [`Self::compare`].
+    pub fn ranks(&self, descending: bool) -> Vec<u32> {
+        let codes = self.cardinality() as u32;
+        match self {
+            Codes::Buckets(_) | Codes::Given(_) if descending => (0..codes).rev().collect(),
+            Codes::Buckets(_) | Codes::Given(_) => (0..codes).collect(),
+            Codes::Texts(_) | Codes::Numbers(_) => {
+                let mut order: Vec<u32> = (0..codes).collect();
+                order.sort_unstable_by(|a, b| self.compare(*a, *b, descending));
+                let mut ranks = vec![0; order.len()];
+                order.iter().zip(0..).for_each(|(code, rank)| ranks[*code as usize] = rank);
+                ranks
+            }
+        }
+    }
+
     /// The value behind a code.
     pub fn cell(&self, code: u32) -> Cell {
         match self {

@@ -149,6 +149,12 @@ impl Groups {
         self.find_fitting(key)
     }
 
+    /// Makes room for so many in all.
+    pub fn reserve(&mut self, groups: usize) {
+        let more = groups.saturating_sub(self.len) * self.dimensions.len();
+        Arc::make_mut(&mut self.keys).reserve_exact(more);
+    }
+
     /// Lets go of what only the taking of rows needs.
     pub fn freeze(&mut self) {
         self.dimensions.iter_mut().for_each(Codes::forget_dictionary);

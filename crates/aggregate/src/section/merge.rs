@@ -1,14 +1,16 @@
 //! Stored states into the states of groups, straight from their bytes.
 
+mod sketches;
+
 use std::ops::Range;
 
 use arrow_array::Array;
 use bytes::Bytes;
-use tidewater_model::state::{Bins, Distinct, First, FloatSum, IntMoments, Last, Moments, Quantiles};
+use tidewater_model::state::{Distinct, First, FloatSum, IntMoments, Last, Moments};
 
 use super::bytes::{damaged, require};
 use super::floats::Floats;
-use super::measure::{self, Arrays, DENSE, EXACT, SPARSE, Sets, Sketches, Sums};
+use super::measure::{self, Arrays, DENSE, EXACT, SPARSE, Sets, Sums};
 use super::packed::{Packed, visit};
 use crate::error::AggregateError;
 use crate::feed::{Keys, Rows};
@@ -319,50 +321,6 @@ impl Merge<'_> {
         }
         Ok(())
     }
-
-    fn sketches(&mut self, own: &mut [Quantiles], sketches: &Sketches<'_>) -> Result<(), AggregateError> {
-        let ([zeros, positive, negative], [least, most]) = (&sketches.rows, &sketches.bounds);
-        let starts =
-            BinStarts::new(positive.numbers(0..self.total), negative.numbers(0..self.total), sketches)?;
-        let mut bins = BinReader::new(sketches);
-        let (keys, first, rows, mut outcome) = (self.keys, self.first, self.rows, Ok(()));
-        // Rows of one group mostly follow each other. Together they enter a group that has none yet in the form it stays in.
-        let (mut run, mut run_key) = (Quantiles::default(), None);
-        run.clear();
-        let (least_of, most_of) = (least.float(), most.float());
-        let (mut positive, mut negative) = (Vec::new(), Vec::new());
-        visit([zeros, &least.numbers, &most.numbers], first, rows, |place, [zeros, least, most]| {
-            let (of_positive, of_negative) = starts.of(first + rows.at(place));
-            bins.read(of_positive, &mut positive);
-            bins.read(of_negative, &mut negative);
-            let bounds = (least_of(least), most_of(most));
-            let part = Bins { zeros, positive: &positive, negative: &negative, bounds };
-            let key = keys.at(place) as usize;
-            if run_key != Some(key) {
-                end_run(own, run_key.replace(key), &mut run, &mut outcome);
-            }
-            if outcome.is_ok() {
-                outcome = run.merge_bins(&part).map_err(AggregateError::from);
-            }
-        });
-        end_run(own, run_key, &mut run, &mut outcome);
-        outcome
-    }
-}
-
-/// Adds the sketch of a run of rows to the group of its key, and empties it.
-fn end_run(
-    own: &mut [Quantiles],
-    key: Option<usize>,
-    run: &mut Quantiles,
-    outcome: &mut Result<(), AggregateError>,
-) {
-    let Some(key) = key.filter(|_| outcome.is_ok()) else { return };
-    match own[key].count() <= TOTAL_MAX {
-        true => own[key].merge(run),
-        false => *outcome = Err(damaged("there are more values than can be")),
-    }
-    run.clear();
 }
 
 fn wide([low, high]: [u64; 2]) -> i128 {
@@ -382,81 +340,4 @@ fn set_starts(forms: &[u64], lengths: &[u64]) -> Result<Vec<usize>, AggregateErr
         *end += length as usize;
     }
     Ok(starts)
-}
-
-/// The bins of one store: the place among all first bins, and the range among all bins.
-type StoreBins = (usize, Range<usize>);
-
-/// Where each row's bins are.
-struct BinStarts {
-    positive: Vec<u64>,
-    negative: Vec<u64>,
-    /// Of each row the place of its first bins and of its bins.
-    starts: Vec<(u32, u32)>,
-}
-
-impl BinStarts {
-    fn new(positive: Vec<u64>, negative: Vec<u64>, sketches: &Sketches<'_>) -> Result<Self, AggregateError> {
-        let (mut firsts, mut bins) = (0u64, 0u64);
-        let mut starts = Vec::with_capacity(positive.len());
-        for (positive, negative) in positive.iter().zip(&negative) {
-            starts.push((firsts as u32, bins as u32));
-            firsts += u64::from(*positive > 0) + u64::from(*negative > 0);
-            bins = bins.saturating_add(*positive).saturating_add(*negative);
-            require(bins <= u64::from(u32::MAX), "there are more bins than a column can hold")?;
-        }
-        let is_whole = bins == sketches.gaps.len() as u64 && firsts == sketches.firsts.len() as u64;
-        require(is_whole, "bins are missing")?;
-        Ok(BinStarts { positive, negative, starts })
-    }
-
-    fn of(&self, row: usize) -> (StoreBins, StoreBins) {
-        let (first, start) = (self.starts[row].0 as usize, self.starts[row].1 as usize);
-        let middle = start + self.positive[row] as usize;
-        let second = first + usize::from(self.positive[row] > 0);
-        ((first, start..middle), (second, middle..middle + self.negative[row] as usize))
-    }
-}
-
-/// Reads bins of one store after the other; stores mostly follow each other.
-struct BinReader<'a> {
-    sketches: &'a Sketches<'a>,
-    firsts: Vec<u64>,
-    /// Bins that are unpacked, from `at` on.
-    at: usize,
-    gaps: Vec<u64>,
-    counts: Vec<u64>,
-}
-
-/// Bins that are unpacked at a time.
-const BINS_AHEAD: usize = 2_048;
-
-impl<'a> BinReader<'a> {
-    fn new(sketches: &'a Sketches<'a>) -> Self {
-        let firsts = sketches.firsts.numbers(0..sketches.firsts.len());
-        BinReader { sketches, firsts, at: 0, gaps: Vec::new(), counts: Vec::new() }
-    }
-
-    fn read(&mut self, (first, range): StoreBins, out: &mut Vec<(u32, u64)>) {
-        out.clear();
-        if range.is_empty() {
-            return;
-        }
-        if range.start < self.at || range.end > self.at + self.gaps.len() {
-            let until = range.end.max(range.start + BINS_AHEAD).min(self.sketches.gaps.len());
-            self.at = range.start;
-            self.gaps.clear();
-            self.counts.clear();
-            let (gaps, counts) = (&mut self.gaps, &mut self.counts);
-            self.sketches.gaps.for_each_part(range.start..until, |part| gaps.extend_from_slice(part));
-            self.sketches.counts.for_each_part(range.start..until, |part| counts.extend_from_slice(part));
-        }
-        let own = range.start - self.at..range.end - self.at;
-        let mut bin = self.firsts[first];
-        out.extend(self.gaps[own.clone()].iter().zip(&self.counts[own]).map(|(gap, count)| {
-            bin = bin.saturating_add(*gap);
-            // What is no bin stays none.
-            (bin.min(u64::from(u32::MAX)) as u32, *count)
-        }));
-    }
 }

@@ -149,6 +149,14 @@ impl States {
             select _unused => ());
     }
 
+    /// Makes room for so many groups in all without adding any.
+    pub fn reserve(&mut self, groups: usize) {
+        each!(self, column => column.reserve_exact(groups.saturating_sub(column.len())),
+            count counts => counts.reserve_exact(groups.saturating_sub(counts.len())),
+            texts texts => texts.held.reserve_exact(groups.saturating_sub(texts.held.len())),
+            select _unused => ());
+    }
+
     /// Takes a batch's rows. The states must have room for every group of the feed.
     pub fn update(&mut self, feed: &Feed<'_>, input: &Input<'_>, scratch: &mut Scratch) {
         if let States::Count(counts) = self {

@@ -15,16 +15,23 @@ use super::StateError;
 use super::codec::{ROWS_MAX, Reader, write_count};
 
 /// Counts of values by bin, with the exact smallest and largest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Quantiles {
-    /// Values equal to zero.
-    zeros: u64,
     positive: Store,
-    negative: Store,
+    /// `None` where every value is above zero. Most are durations, prices or counts, and a question may hold a sketch per group.
+    rest: Option<Box<Rest>>,
     /// The smallest value; infinity over no rows.
     least: f64,
     /// The largest value; minus infinity over no rows.
     most: f64,
+}
+
+/// What is not above zero.
+#[derive(Clone, Debug, Default)]
+struct Rest {
+    /// Values equal to zero.
+    zeros: u64,
+    negative: Store,
 }
 
 /// Where a percentile's value lies among the rows.
@@ -43,12 +50,23 @@ pub struct RankBin {
 pub struct Bins<'a> {
     /// Values equal to zero.
     pub zeros: u64,
-    /// Bins of sizes above zero with their counts, ascending.
-    pub positive: &'a [(u32, u64)],
-    /// Bins of the sizes of values below zero, likewise.
-    pub negative: &'a [(u32, u64)],
+    /// Bins of sizes above zero.
+    pub positive: BinCounts<'a>,
+    /// Bins of the sizes of values below zero.
+    pub negative: BinCounts<'a>,
     /// The smallest and the largest value; without meaning where nothing is counted.
     pub bounds: (f64, f64),
+}
+
+/// Ascending bins with their counts, as distances.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BinCounts<'a> {
+    /// The first bin, less the first distance.
+    pub first: u64,
+    /// The distance of each bin from the one before.
+    pub gaps: &'a [u64],
+    /// The count of each bin.
+    pub counts: &'a [u64],
 }
 
 /// Counts up to this can take another sketch's; only damaged ones add up to more.
@@ -60,8 +78,18 @@ const VERSION: u8 = 1;
 
 impl Default for Quantiles {
     fn default() -> Self {
-        let (positive, negative) = (Store::default(), Store::default());
-        Quantiles { zeros: 0, positive, negative, least: f64::INFINITY, most: f64::NEG_INFINITY }
+        Quantiles { positive: Store::default(), rest: None, least: f64::INFINITY, most: f64::NEG_INFINITY }
+    }
+}
+
+/// Equal counts, however they are held.
+impl PartialEq for Quantiles {
+    fn eq(&self, other: &Self) -> bool {
+        let bounds = |state: &Self| (state.least, state.most);
+        bounds(self) == bounds(other)
+            && self.zeros() == other.zeros()
+            && self.positive == other.positive
+            && self.negative_bins().eq(other.negative_bins())
     }
 }
 
@@ -78,9 +106,9 @@ impl Quantiles {
         if value > 0.0 {
             self.positive.increment(bin_of_size(value));
         } else if value < 0.0 {
-            self.negative.increment(bin_of_size(-value));
+            self.rest().negative.increment(bin_of_size(-value));
         } else {
-            self.zeros += 1;
+            self.rest().zeros += 1;
         }
     }
 
@@ -91,9 +119,12 @@ impl Quantiles {
 
     /// Adds another sketch.
     pub fn merge(&mut self, other: &Self) {
-        self.zeros += other.zeros;
         self.positive.merge(&other.positive);
-        self.negative.merge(&other.negative);
+        if let Some(others) = &other.rest {
+            let own = self.rest();
+            own.zeros += others.zeros;
+            own.negative.merge(&others.negative);
+        }
         self.least = self.least.min(other.least);
         self.most = self.most.max(other.most);
     }
@@ -101,20 +132,20 @@ impl Quantiles {
     /// Packs what it holds, so that copies share it until one of them changes; for a sketch that most likely takes no more values.
     pub fn pack(&mut self) {
         self.positive.pack();
-        self.negative.pack();
+        if let Some(rest) = &mut self.rest {
+            rest.negative.pack();
+        }
     }
 
-    /// Forgets all values and keeps the memory for others.
+    /// Forgets all values and keeps most of the memory for others.
     pub fn clear(&mut self) {
-        let Quantiles { zeros, positive, negative, least, most } = self;
-        (*zeros, *least, *most) = (0, f64::INFINITY, f64::NEG_INFINITY);
-        positive.clear();
-        negative.clear();
+        (self.least, self.most, self.rest) = (f64::INFINITY, f64::NEG_INFINITY, None);
+        self.positive.clear();
     }
 
     /// How many values there were.
     pub fn count(&self) -> u64 {
-        self.zeros + self.positive.total() + self.negative.total()
+        self.positive.total() + self.rest.as_ref().map_or(0, |rest| rest.zeros + rest.negative.total())
     }
 
     /// The exact smallest value.
@@ -173,23 +204,30 @@ impl Quantiles {
 
     fn find(&self, rank: u64) -> RankBin {
         let mut left = rank;
-        if left <= self.negative.total() {
-            // Ascending values are descending sizes: count from the other end.
-            let from_end = self.negative.total() - left + 1;
-            let (bin, rank, count) = self.negative.find(from_end);
-            return RankBin { bin: -(bin as i32), rank: count - rank + 1, count };
+        if let Some(Rest { zeros, negative }) = self.rest.as_deref() {
+            if left <= negative.total() {
+                // Ascending values are descending sizes: count from the other end.
+                let from_end = negative.total() - left + 1;
+                let (bin, rank, count) = negative.find(from_end);
+                return RankBin { bin: -(bin as i32), rank: count - rank + 1, count };
+            }
+            left -= negative.total();
+            if left <= *zeros {
+                return RankBin { bin: 0, rank: left, count: *zeros };
+            }
+            left -= zeros;
         }
-        left -= self.negative.total();
-        if left <= self.zeros {
-            return RankBin { bin: 0, rank: left, count: self.zeros };
-        }
-        let (bin, rank, count) = self.positive.find(left - self.zeros);
+        let (bin, rank, count) = self.positive.find(left);
         RankBin { bin: bin as i32, rank, count }
+    }
+
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
     }
 
     /// How many values are zero.
     pub fn zeros(&self) -> u64 {
-        self.zeros
+        self.rest.as_ref().map_or(0, |rest| rest.zeros)
     }
 
     /// The used bins of sizes above zero in ascending order with their counts.
@@ -199,25 +237,17 @@ impl Quantiles {
 
     /// The used bins of the sizes of values below zero, likewise.
     pub fn negative_bins(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        self.negative.entries()
+        self.rest.iter().flat_map(|rest| rest.negative.entries())
     }
 
     /// Adds a sketch that was stored in columns.
     pub fn merge_bins(&mut self, other: &Bins<'_>) -> Result<(), StateError> {
         let damaged = |rule| Err(StateError::Damaged { state: NAME, rule });
-        let is_counted = |entries: &[(u32, u64)]| {
-            // Without a branch for each: bins ascend if each is above the one before. A sum that overflows passes the bound as well.
-            let (mut is_right, mut before, mut total) = (true, 0, 0u64);
-            for (bin, count) in entries {
-                is_right &= *bin > before && *count > 0 && *count <= ROWS_MAX;
-                (before, total) = (*bin, total.saturating_add(*count));
-            }
-            is_right && before <= BIN_MAX && total <= ROWS_MAX
-        };
-        if other.zeros > ROWS_MAX || !is_counted(other.positive) || !is_counted(other.negative) {
+        let spans = [other.positive.span(), other.negative.span()];
+        let (Some(positive), Some(negative), true) = (spans[0], spans[1], other.zeros <= ROWS_MAX) else {
             return damaged("bins are out of order or range");
-        }
-        if other.zeros == 0 && other.positive.is_empty() && other.negative.is_empty() {
+        };
+        if other.zeros == 0 && positive.total == 0 && negative.total == 0 {
             return Ok(());
         }
         if self.count() > TOTAL_MAX {
@@ -227,9 +257,12 @@ impl Quantiles {
         if !(least.is_finite() && most.is_finite() && least <= most) {
             return damaged("min or max is impossible");
         }
-        self.zeros += other.zeros;
-        self.positive.add_sorted(other.positive);
-        self.negative.add_sorted(other.negative);
+        self.positive.add_bins(&other.positive, positive);
+        if other.zeros > 0 || negative.total > 0 {
+            let own = self.rest();
+            own.zeros += other.zeros;
+            own.negative.add_bins(&other.negative, negative);
+        }
         self.least = self.least.min(least);
         self.most = self.most.max(most);
         Ok(())
@@ -239,16 +272,9 @@ impl Quantiles {
     /// distance from the one before and its count (all LEB128), then, unless empty, min and max as little-endian doubles.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
-        write_count(out, self.zeros);
-        for store in [&self.positive, &self.negative] {
-            write_count(out, store.entries().count() as u64);
-            let mut before = 0;
-            for (bin, count) in store.entries() {
-                write_count(out, u64::from(bin - before));
-                write_count(out, count);
-                before = bin;
-            }
-        }
+        write_count(out, self.zeros());
+        encode_bins(self.positive_bins(), out);
+        encode_bins(self.negative_bins(), out);
         if let Some((least, most)) = self.bounds() {
             out.extend(least.to_le_bytes());
             out.extend(most.to_le_bytes());
@@ -261,7 +287,8 @@ impl Quantiles {
         let zeros = reader.rows()?;
         let positive = decode_store(&mut reader)?;
         let negative = decode_store(&mut reader)?;
-        let mut state = Quantiles { zeros, positive, negative, ..Self::default() };
+        let rest = (zeros > 0 || negative.total() > 0).then(|| Box::new(Rest { zeros, negative }));
+        let mut state = Quantiles { positive, rest, ..Self::default() };
         if state.count() > 0 {
             let (least, most) = (reader.finite()?, reader.finite()?);
             let of_bins = (Self::bin_of(least), Self::bin_of(most));
@@ -277,7 +304,71 @@ impl Quantiles {
 
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.positive.heap_bytes() + self.negative.heap_bytes()
+        let rest = |rest: &Rest| size_of::<Rest>() + rest.negative.heap_bytes();
+        size_of::<Self>() + self.positive.heap_bytes() + self.rest.as_deref().map_or(0, rest)
+    }
+}
+
+/// From which bin to which, and how many values.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    low: u32,
+    high: u32,
+    total: u64,
+}
+
+impl BinCounts<'_> {
+    /// The bins with their counts; right where there is a [`Span`].
+    fn entries(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let mut bin = self.first;
+        self.gaps.iter().zip(self.counts).map(move |(gap, count)| {
+            bin = bin.wrapping_add(*gap);
+            (bin as u32, *count)
+        })
+    }
+
+    /// Where they lie; `None` where they do not ascend or a number is impossible.
+    fn span(&self) -> Option<Span> {
+        /// So many bins of as many values add up to less than 2^63.
+        const COUNT_USUAL: u64 = 1 << 46;
+        const GAP_LIMIT: u64 = (BIN_MAX as u64).next_power_of_two();
+        let Some((first_gap, gaps)) = self.gaps.split_first() else {
+            return self.counts.is_empty().then(Span::default);
+        };
+        // Without a branch for each: one less than zero is out of every range as well.
+        let (mut gap_bits, mut distance) = (0, 0u64);
+        for gap in gaps {
+            gap_bits |= gap.wrapping_sub(1);
+            distance = distance.wrapping_add(*gap);
+        }
+        let (mut count_bits, mut total) = (0, 0u64);
+        for count in self.counts {
+            count_bits |= count.wrapping_sub(1);
+            total = total.wrapping_add(*count);
+        }
+        if count_bits >= COUNT_USUAL {
+            total = self.counts.iter().fold(0, |total, count| total.saturating_add(*count));
+        }
+        let low = self.first.saturating_add(*first_gap);
+        let is_right = self.gaps.len() == self.counts.len()
+            && gap_bits < GAP_LIMIT
+            && gaps.len() <= BIN_MAX as usize
+            && (1..=u64::from(BIN_MAX)).contains(&low)
+            && distance <= u64::from(BIN_MAX) - low
+            && count_bits < ROWS_MAX
+            && total <= ROWS_MAX;
+        is_right.then(|| Span { low: low as u32, high: (low + distance) as u32, total })
+    }
+}
+
+fn encode_bins(bins: impl Iterator<Item = (u32, u64)>, out: &mut Vec<u8>) {
+    let bins: Vec<(u32, u64)> = bins.collect();
+    write_count(out, bins.len() as u64);
+    let mut before = 0;
+    for (bin, count) in bins {
+        write_count(out, u64::from(bin - before));
+        write_count(out, count);
+        before = bin;
     }
 }
 

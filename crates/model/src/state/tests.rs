@@ -431,13 +431,14 @@ fn states_come_back_from_their_parts() {
         let (count, sum, squares) = moments.parts();
         assert_eq!(IntMoments::from_parts(count, sum, squares), Some(moments));
         let sketch: Quantiles = of(floats);
-        let (positive, negative): (Vec<_>, Vec<_>) =
-            (sketch.positive_bins().collect(), sketch.negative_bins().collect());
+        let (positive, negative) =
+            (Distances::of(sketch.positive_bins()), Distances::of(sketch.negative_bins()));
         for other in [0, 2, 25, 900] {
             let others: Quantiles = of(&floats[..other.min(rows)]);
             let mut merged = others.clone();
             let bounds = (sketch.min().unwrap_or(0.0), sketch.max().unwrap_or(0.0));
-            let bins = Bins { zeros: sketch.zeros(), positive: &positive, negative: &negative, bounds };
+            let (positive, negative) = (positive.bins(), negative.bins());
+            let bins = Bins { zeros: sketch.zeros(), positive, negative, bounds };
             merged.merge_bins(&bins).expect("own bins");
             assert_eq!(merged, joined(&others, &sketch), "{rows} and {other} rows");
         }
@@ -460,6 +461,46 @@ fn states_come_back_from_their_parts() {
     }
     assert!(Distinct::default().merge_ranks(&[52; Distinct::REGISTERS]).is_err());
     assert!(Distinct::default().merge_registers(&[0x100]).is_err());
-    let damaged = Bins { zeros: 0, positive: &[(5, 1), (4, 1)], negative: &[], bounds: (1.0, 2.0) };
-    assert!(Quantiles::default().merge_bins(&damaged).is_err());
+    for (first, gaps, counts) in [
+        (5, &[0, 0][..], &[1, 1][..]),
+        (5, &[0, u64::MAX], &[1, 1]),
+        (5, &[0, 1 << 20], &[1, 1]),
+        (u64::MAX, &[0, 1], &[1, 1]),
+        (0, &[0, 1], &[1, 1]),
+        (5, &[0, 1], &[1, 0]),
+        (5, &[0, 1], &[1, u64::MAX]),
+        (5, &[0, 1], &[1 << 56, 1 << 56]),
+        (5, &[0, 1], &[1]),
+        (5, &[], &[1]),
+    ] {
+        let positive = BinCounts { first, gaps, counts };
+        let bins = Bins { zeros: 0, positive, negative: BinCounts::default(), bounds: (1.0, 2.0) };
+        assert!(Quantiles::default().merge_bins(&bins).is_err(), "{positive:?}");
+    }
+    let most = BinCounts { first: 1, gaps: &[0, 81_165], counts: &[1 << 47, 1 << 47] };
+    let bins = Bins { zeros: 1, positive: most, negative: most, bounds: (-1.0, 1.0) };
+    let mut merged = Quantiles::default();
+    merged.merge_bins(&bins).expect("these are the first and the last bin");
+    assert_eq!(merged.count(), (1 << 49) + 1);
+}
+
+/// Bins as they are stored.
+struct Distances {
+    first: u64,
+    gaps: Vec<u64>,
+    counts: Vec<u64>,
+}
+
+impl Distances {
+    fn of(entries: impl Iterator<Item = (u32, u64)>) -> Self {
+        let entries: Vec<(u32, u64)> = entries.collect();
+        let first = entries.first().map_or(0, |(bin, _)| u64::from(*bin));
+        let gaps = entries.windows(2).map(|pair| u64::from(pair[1].0 - pair[0].0));
+        let gaps = entries.first().map(|_| 0).into_iter().chain(gaps).collect();
+        Distances { first, gaps, counts: entries.iter().map(|(_, count)| *count).collect() }
+    }
+
+    fn bins(&self) -> BinCounts<'_> {
+        BinCounts { first: self.first, gaps: &self.gaps, counts: &self.counts }
+    }
 }

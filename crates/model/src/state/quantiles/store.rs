@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::{BinCounts, Span};
+
 /// Up to this many bins a sorted list (8 bytes a bin) is both smaller and about as fast as an array.
 const LIST_BINS_MAX: usize = 48;
 /// The widest array, in bins: 117 octaves, 35 powers of ten. Values that spread further stay in a list.
@@ -13,8 +15,9 @@ const WINDOW_BINS_MAX: usize = 4_096;
 /// Bins added at a growing end of an array beyond the one needed, so that it does not grow for each new extreme.
 const WINDOW_MARGIN: usize = 32;
 
-/// The largest count of a packed window.
+/// The largest count of a packed window, and of one that is packed in bytes.
 const PACKED_MAX: u32 = u16::MAX as u32;
+const BYTE_MAX: u32 = u8::MAX as u32;
 /// The two counts of an `Arc`.
 const SHARED_OVERHEAD_BYTES: usize = 2 * size_of::<usize>();
 
@@ -38,6 +41,8 @@ enum Counts {
     Wide(Vec<(u32, u64)>),
     /// As a window that begins and ends with a used bin; it is made a window again when it changes.
     Packed { first: u32, counts: Arc<[u16]> },
+    /// Likewise, of few rows.
+    Bytes { first: u32, counts: Arc<[u8]> },
 }
 
 /// Counts of a window as they are added to another store.
@@ -52,6 +57,12 @@ impl Count for u32 {
 }
 
 impl Count for u16 {
+    fn wide(self) -> u32 {
+        self.into()
+    }
+}
+
+impl Count for u8 {
     fn wide(self) -> u32 {
         self.into()
     }
@@ -104,27 +115,27 @@ impl Store {
                 }
                 return;
             }
-            Counts::Packed { .. } => unreachable!("it was unpacked above"),
+            Counts::Packed { .. } | Counts::Bytes { .. } => unreachable!("it was unpacked above"),
         }
         self.list_to_window();
     }
 
-    /// Adds counts of ascending bins.
-    pub fn add_sorted(&mut self, entries: &[(u32, u64)]) {
-        let (Some(&(low, _)), Some(&(high, _))) = (entries.first(), entries.last()) else { return };
+    /// Adds counts of ascending bins, which lie in this span.
+    pub fn add_bins(&mut self, bins: &BinCounts<'_>, Span { low, high, total }: Span) {
+        if bins.counts.is_empty() {
+            return;
+        }
         self.unpack();
-        let added: u64 = entries.iter().map(|(_, count)| count).sum();
         if let Counts::List(own) = &self.counts
-            && self.total + added <= NARROW_TOTAL_MAX
+            && self.total + total <= NARROW_TOTAL_MAX
         {
-            if own.is_empty() && entries.len() <= LIST_BINS_MAX {
-                self.counts =
-                    Counts::List(entries.iter().map(|(bin, count)| (*bin, *count as u32)).collect());
-                self.total = added;
+            if own.is_empty() && bins.counts.len() <= LIST_BINS_MAX {
+                self.counts = Counts::List(bins.entries().map(|(bin, count)| (bin, count as u32)).collect());
+                self.total = total;
                 return;
             }
             // Past the length of a list it is an array anyway; as one it takes many bins at once.
-            if own.len() + entries.len() > LIST_BINS_MAX
+            if own.len() + bins.counts.len() > LIST_BINS_MAX
                 && !own.is_empty()
                 && window_of(own) <= WINDOW_BINS_MAX
             {
@@ -132,17 +143,17 @@ impl Store {
             }
         }
         if let Counts::Window { first, counts } = &mut self.counts
-            && self.total + added <= NARROW_TOTAL_MAX
+            && self.total + total <= NARROW_TOTAL_MAX
             && grow_to(first, counts, low)
             && grow_to(first, counts, high)
         {
-            for (bin, count) in entries {
-                counts[(bin - *first) as usize] += *count as u32;
+            for (bin, count) in bins.entries() {
+                counts[(bin - *first) as usize] += count as u32;
             }
-            self.total += added;
+            self.total += total;
             return;
         }
-        entries.iter().for_each(|(bin, count)| self.add(*bin, *count));
+        bins.entries().for_each(|(bin, count)| self.add(bin, count));
     }
 
     /// Adds another store's counts.
@@ -159,6 +170,7 @@ impl Store {
         let is_added = match &other.counts {
             Counts::Window { first, counts } => self.add_window(*first, counts, other.total),
             Counts::Packed { first, counts } => self.add_window(*first, counts, other.total),
+            Counts::Bytes { first, counts } => self.add_window(*first, counts, other.total),
             Counts::List(_) | Counts::Wide(_) => false,
         };
         if !is_added {
@@ -200,7 +212,7 @@ impl Store {
 
     /// Packs the counts, so that copies share them.
     pub fn pack(&mut self) {
-        if !matches!(self.counts, Counts::Packed { .. })
+        if !matches!(self.counts, Counts::Packed { .. } | Counts::Bytes { .. })
             && let Some(packed) = self.packed()
         {
             self.counts = packed;
@@ -210,34 +222,37 @@ impl Store {
     /// The same counts packed, or shared where they are already; `None` where that would take more room, or counts do not fit.
     fn packed(&self) -> Option<Counts> {
         match &self.counts {
-            Counts::Packed { .. } => Some(self.counts.clone()),
+            Counts::Packed { .. } | Counts::Bytes { .. } => Some(self.counts.clone()),
             Counts::Wide(_) => None,
             Counts::List(entries) => {
                 let (window, first) = (window_of(entries), entries.first()?.0);
-                let is_small = window * size_of::<u16>() + SHARED_OVERHEAD_BYTES <= size_of_val(&entries[..]);
-                if !is_small || entries.iter().any(|(_, count)| *count > PACKED_MAX) {
+                let most = entries.iter().fold(0, |most, (_, count)| most | count);
+                let width = if most <= BYTE_MAX { size_of::<u8>() } else { size_of::<u16>() };
+                if window * width + SHARED_OVERHEAD_BYTES > size_of_val(&entries[..]) {
                     return None;
                 }
-                let mut counts: Arc<[u16]> = std::iter::repeat_n(0, window).collect();
-                let own = Arc::get_mut(&mut counts)?;
-                entries.iter().for_each(|(bin, count)| own[(bin - first) as usize] = *count as u16);
-                Some(Counts::Packed { first, counts })
+                let mut counts = vec![0; window];
+                entries.iter().for_each(|(bin, count)| counts[(bin - first) as usize] = *count);
+                pack(first, &counts, most)
             }
             Counts::Window { first, counts } => {
                 let used = used_part(counts)?;
                 let (first, counts) = (first + used.start as u32, &counts[used]);
-                let most = counts.iter().fold(0, |most, count| most | count);
-                let packed = || counts.iter().map(|count| *count as u16).collect();
-                (most <= PACKED_MAX).then(|| Counts::Packed { first, counts: packed() })
+                pack(first, counts, counts.iter().fold(0, |most, count| most | count))
             }
         }
     }
 
     fn unpack(&mut self) {
-        if let Counts::Packed { first, counts } = &self.counts {
-            let counts = counts.iter().map(|count| u32::from(*count)).collect();
-            self.counts = Counts::Window { first: *first, counts };
+        fn wide<C: Count>(counts: &[C]) -> Vec<u32> {
+            counts.iter().map(|count| count.wide()).collect()
         }
+        let (first, counts) = match &self.counts {
+            Counts::Packed { first, counts } => (*first, wide(counts)),
+            Counts::Bytes { first, counts } => (*first, wide(counts)),
+            Counts::List(_) | Counts::Window { .. } | Counts::Wide(_) => return,
+        };
+        self.counts = Counts::Window { first, counts };
     }
 
     fn list_to_window(&mut self) {
@@ -257,16 +272,18 @@ impl Store {
 
     /// The used bins in ascending order with their counts.
     pub fn entries(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let (mut list, mut window, mut wide, mut packed) = (&[][..], &[][..], &[][..], &[][..]);
-        let mut begin = 0;
+        let (mut list, mut window, mut wide) = (&[][..], &[][..], &[][..]);
+        let (mut packed, mut bytes, mut begin) = (&[][..], &[][..], 0);
         match &self.counts {
             Counts::List(entries) => list = entries,
             Counts::Window { first, counts } => (begin, window) = (*first, counts),
             Counts::Wide(entries) => wide = entries,
             Counts::Packed { first, counts } => (begin, packed) = (*first, counts),
+            Counts::Bytes { first, counts } => (begin, bytes) = (*first, counts),
         }
         let list = list.iter().map(|(bin, count)| (*bin, u64::from(*count)));
-        let arrays = window_entries(begin, window).chain(window_entries(begin, packed));
+        let packed = window_entries(begin, packed).chain(window_entries(begin, bytes));
+        let arrays = window_entries(begin, window).chain(packed);
         list.chain(arrays.map(|(bin, count)| (bin, u64::from(count)))).chain(wide.iter().copied())
     }
 
@@ -279,6 +296,7 @@ impl Store {
             Counts::Window { first, counts } => find_in_window(rank, *first, counts),
             Counts::Wide(entries) => find_entry(rank, entries.iter().copied()),
             Counts::Packed { first, counts } => find_in_window(rank, *first, counts),
+            Counts::Bytes { first, counts } => find_in_window(rank, *first, counts),
         };
         found.expect("the counts add up to the total, and the rank is at most that")
     }
@@ -290,6 +308,7 @@ impl Store {
             Counts::Window { counts, .. } => counts.capacity() * size_of::<u32>(),
             Counts::Wide(entries) => entries.capacity() * size_of::<(u32, u64)>(),
             Counts::Packed { counts, .. } => size_of_val(&counts[..]) + SHARED_OVERHEAD_BYTES,
+            Counts::Bytes { counts, .. } => counts.len() + SHARED_OVERHEAD_BYTES,
         }
     }
 }
@@ -297,6 +316,17 @@ impl Store {
 impl PartialEq for Store {
     fn eq(&self, other: &Self) -> bool {
         self.total == other.total && self.entries().eq(other.entries())
+    }
+}
+
+/// A window of counts in as few bytes as they need; `None` where one may be too large. `most` has a bit wherever one of them has.
+fn pack(first: u32, counts: &[u32], most: u32) -> Option<Counts> {
+    if most <= BYTE_MAX {
+        Some(Counts::Bytes { first, counts: counts.iter().map(|count| *count as u8).collect() })
+    } else if most <= PACKED_MAX {
+        Some(Counts::Packed { first, counts: counts.iter().map(|count| *count as u16).collect() })
+    } else {
+        None
     }
 }
 
