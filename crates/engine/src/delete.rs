@@ -32,7 +32,7 @@ impl Engine {
         let engine = self.clone();
         let count = move |control: &Control| {
             let answer = engine.executor.execute(&query, &view, control)?;
-            let first = answer.page(0, 1).into_iter().next();
+            let first = answer.page(0, 1).iter().next();
             Ok(match first.and_then(|row| row.metrics.into_iter().next()) {
                 Some(Cell::Int(count)) => u64::try_from(count).unwrap_or(0),
                 _ => 0,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidewater_model::query::{Query, QueryRequest};
 use tidewater_model::time::Timestamp;
-use tidewater_query::{Answer, AnswerRow, Cell, Explain, MetricQuality, Others};
+use tidewater_query::{Answer, AnswerRows, Cell, Explain, MetricQuality, Others};
 use tidewater_store::Version;
 
 use crate::answers::Lease;
@@ -60,9 +60,9 @@ impl AnswerFacts {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PageRows {
     /// In final order.
-    pub rows: Vec<AnswerRow>,
+    pub rows: AnswerRows,
     /// One entry per row, where the question compares.
-    pub comparison: Option<Vec<AnswerRow>>,
+    pub comparison: Option<AnswerRows>,
 }
 
 impl PageRows {
@@ -72,28 +72,8 @@ impl PageRows {
 
     /// Bytes it holds, where no two cells share a text.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let rows = self.rows.iter().chain(self.comparison.iter().flatten());
-        rows.map(|row| {
-            let cells = || row.dimensions.iter().chain(&row.metrics);
-            size_of::<AnswerRow>() + cells().map(cell_bytes).sum::<usize>()
-        })
-        .sum()
+        self.rows.memory_bytes() + self.comparison.as_ref().map_or(0, AnswerRows::memory_bytes)
     }
-}
-
-fn cell_bytes(cell: &Cell) -> usize {
-    /// The counts before a shared text.
-    const COUNTS_BYTES: usize = 16;
-    let text = |text: &Arc<str>| text.len() + COUNTS_BYTES;
-    let outside = match cell {
-        Cell::Text(value) | Cell::Bucket(_, value) => text(value),
-        Cell::List(items) => items.iter().map(|item| text(item) + size_of::<Arc<str>>()).sum(),
-        Cell::Map(entries) => {
-            entries.iter().map(|(key, value)| text(key) + text(value) + 2 * size_of::<Arc<str>>()).sum()
-        }
-        _ => 0,
-    };
-    size_of::<Cell>() + outside
 }
 
 /// How much of an answer was there before the question came.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidewater_model::time::Timestamp;
-use tidewater_query::{Answer, AnswerRow, Cell};
+use tidewater_query::{Answer, AnswerRow, AnswerRows, Cell};
 
 use crate::error::{EngineError, EngineResult};
 use crate::keys::random_hex;
@@ -77,9 +77,10 @@ impl SpilledRows {
                 break;
             }
             at += range.len() as u64;
-            page.rows.extend_from_slice(&rows.rows[range.clone()]);
+            range.clone().for_each(|row| page.rows.push(rows.rows.get(row)));
             if let Some(comparison) = rows.comparison {
-                page.comparison.get_or_insert_default().extend_from_slice(&comparison[range]);
+                let compared = page.comparison.get_or_insert_default();
+                range.for_each(|row| compared.push(comparison.get(row)));
             }
         }
         Ok(page)
@@ -115,9 +116,9 @@ fn encode_page(page: &PageRows, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_rows(rows: &[AnswerRow], out: &mut Vec<u8>) {
+fn encode_rows(rows: &AnswerRows, out: &mut Vec<u8>) {
     put_length(rows.len(), out);
-    for row in rows {
+    for row in rows.iter() {
         for cells in [&row.dimensions, &row.metrics] {
             put_length(cells.len(), out);
             cells.iter().for_each(|cell| encode_cell(cell, out));
@@ -180,7 +181,7 @@ fn decode_page(bytes: &mut &[u8]) -> Option<PageRows> {
     Some(PageRows { rows, comparison })
 }
 
-fn decode_rows(bytes: &mut &[u8]) -> Option<Vec<AnswerRow>> {
+fn decode_rows(bytes: &mut &[u8]) -> Option<AnswerRows> {
     let rows = take_length(bytes)?;
     (0..rows)
         .map(|_| Some(AnswerRow { dimensions: decode_cells(bytes)?, metrics: decode_cells(bytes)? }))
@@ -243,26 +244,41 @@ mod tests {
         ".{0,12}".prop_map(Arc::from)
     }
 
-    fn cell() -> impl Strategy<Value = Cell> {
+    fn metric() -> BoxedStrategy<BoxedStrategy<Cell>> {
+        let kinds = [
+            any::<bool>().prop_map(Cell::Bool).boxed(),
+            any::<i128>().prop_map(Cell::Int).boxed(),
+            any::<i128>().prop_map(Cell::Money).boxed(),
+            (-1e300..1e300f64).prop_map(Cell::Float).boxed(),
+            text().prop_map(Cell::Text).boxed(),
+            any::<i64>().prop_map(|us| Cell::Time(Timestamp(us))).boxed(),
+        ];
+        let or_null = |kind: BoxedStrategy<Cell>| prop_oneof![1 => Just(Cell::Null), 3 => kind].boxed();
+        proptest::sample::select(kinds.map(or_null).to_vec()).boxed()
+    }
+
+    fn dimension() -> BoxedStrategy<Cell> {
         prop_oneof![
             Just(Cell::Null),
-            any::<bool>().prop_map(Cell::Bool),
-            any::<i128>().prop_map(Cell::Int),
-            any::<i128>().prop_map(Cell::Money),
             (-1e300..1e300f64).prop_map(Cell::Float),
             text().prop_map(Cell::Text),
-            any::<i64>().prop_map(|us| Cell::Time(Timestamp(us))),
             (any::<i64>(), text()).prop_map(|(us, label)| Cell::Bucket(Timestamp(us), label)),
             proptest::collection::vec(text(), 0..4).prop_map(Cell::List),
             proptest::collection::vec((text(), text()), 0..4).prop_map(Cell::Map),
         ]
+        .boxed()
     }
 
-    fn rows() -> impl Strategy<Value = Vec<AnswerRow>> {
-        let cells = || proptest::collection::vec(cell(), 0..4);
-        proptest::collection::vec((cells(), cells()), 0..5).prop_map(|rows| {
-            rows.into_iter().map(|(dimensions, metrics)| AnswerRow { dimensions, metrics }).collect()
-        })
+    /// Rows of a few columns; of a metric's every cell has one kind.
+    fn rows() -> impl Strategy<Value = AnswerRows> {
+        let columns = (0usize..4, proptest::collection::vec(metric(), 0..4));
+        let rows = columns.prop_flat_map(|(dimensions, metrics)| {
+            let dimensions = vec![dimension(); dimensions];
+            let row =
+                (dimensions, metrics).prop_map(|(dimensions, metrics)| AnswerRow { dimensions, metrics });
+            proptest::collection::vec(row, 0..5)
+        });
+        rows.prop_map(|rows| rows.into_iter().collect())
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use tidewater_model::names::ProjectName;
 use tidewater_model::query::QueryRequest;
 use tidewater_model::schema::DatasetDefinition;
 use tidewater_model::time::Timestamp;
-use tidewater_query::{Control, ExecuteError, Executor, ExecutorConfig};
+use tidewater_query::{AnswerRows, Control, ExecuteError, Executor, ExecutorConfig};
 use tidewater_store::disk::RealDisk;
 use tidewater_store::{ManualClock, Store, StoreConfig};
 
@@ -96,11 +96,11 @@ async fn pages_are_the_same_from_memory_again_and_from_disk() {
         }
         fixture.ingest_names(2_500).await;
         let whole = fixture.engine.query(names(10_000, None), default_project()).await.expect("an answer");
-        let mut rows = Vec::new();
+        let mut rows = AnswerRows::default();
         let mut cursor = None;
         loop {
             let page = fixture.engine.query(names(999, cursor), default_project()).await.expect("a page");
-            rows.extend(page.page.rows.iter().cloned());
+            page.page.rows.iter().for_each(|row| rows.push(row));
             cursor = page.next_cursor;
             if cursor.is_none() {
                 break;

@@ -226,7 +226,15 @@ impl<'a> Aggregation<'a> {
         if parts.is_empty() {
             return Ok(first);
         }
-        let mut all = first.widened(frame)?;
+        let mut all = match first.groups_apart(&parts, frame) {
+            Some(groups) => {
+                let mut all = Partial::whole(frame);
+                all.reserve(groups);
+                parts.insert(0, first);
+                all
+            }
+            None => first.widened(frame)?,
+        };
         for part in parts {
             all.merge(&part)?;
             reservation.grow_to(all.memory_bytes())?;

@@ -1,5 +1,7 @@
 //! The answer to a question: all its rows in final order, held columnar; only the asked page is rendered.
 
+mod rows;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -9,17 +11,9 @@ use crate::aggregation::CacheUse;
 use crate::costs::SourceCost;
 use crate::order::Ranking;
 use crate::table::Table;
-use crate::values::KnownCells;
 use tidewater_aggregate::Cell;
 
-/// One row of a page.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AnswerRow {
-    /// One cell per dimension.
-    pub dimensions: Vec<Cell>,
-    /// One cell per metric.
-    pub metrics: Vec<Cell>,
-}
+pub use rows::{AnswerRow, AnswerRows};
 
 /// How good a metric's numbers are, over every group and the totals.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,34 +99,23 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// No such group in the compared range.
-    pub const ABSENT: u32 = u32::MAX;
+    pub const ABSENT: u32 = Table::ABSENT;
 }
 
 impl Answer {
     /// The rows `offset .. offset + limit` of the final order.
-    pub fn page(&self, offset: u64, limit: u32) -> Vec<AnswerRow> {
-        let mut known = KnownCells::default();
-        let row = |group: &u32| AnswerRow {
-            dimensions: self.table.dimensions(*group as usize, &mut known),
-            metrics: self.table.metrics(*group as usize),
-        };
-        self.ranking.page(&self.table, offset, limit).iter().map(row).collect()
+    pub fn page(&self, offset: u64, limit: u32) -> AnswerRows {
+        AnswerRows::of(&self.table, self.ranking.page(&self.table, offset, limit))
     }
 
     /// The comparison's entries for the same rows: same dimensions, metrics of the same bucket of the compared range; `None` where
     /// the question has no comparison.
-    pub fn comparison(&self, offset: u64, limit: u32) -> Option<Vec<AnswerRow>> {
+    pub fn comparison(&self, offset: u64, limit: u32) -> Option<AnswerRows> {
         let comparison = self.comparison.as_ref()?;
-        let mut known = KnownCells::default();
-        let row = |group: &u32| {
-            let compared = comparison.groups[*group as usize];
-            let metrics = match compared {
-                Comparison::ABSENT => vec![Cell::Null; self.quality.len()],
-                compared => comparison.table.metrics(compared as usize),
-            };
-            AnswerRow { dimensions: self.table.dimensions(*group as usize, &mut known), metrics }
-        };
-        Some(self.ranking.page(&self.table, offset, limit).iter().map(row).collect())
+        let groups = self.ranking.page(&self.table, offset, limit);
+        let compared: Vec<u32> = groups.iter().map(|group| comparison.groups[*group as usize]).collect();
+        let metrics = |metric| comparison.table.page(metric, &compared);
+        Some(AnswerRows::with_metrics(&self.table, groups, metrics))
     }
 
     /// Rows after having (and after `max_points`).

@@ -37,7 +37,7 @@ mod values;
 mod worker;
 
 pub use aggregation::CacheUse;
-pub use answer::{Answer, AnswerRow, Explain, MetricQuality, Others};
+pub use answer::{Answer, AnswerRow, AnswerRows, Explain, MetricQuality, Others};
 pub use cache::CacheStats;
 pub use control::{CancelToken, Control, Progress};
 pub use costs::SourceCost;

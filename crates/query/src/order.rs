@@ -31,7 +31,7 @@ impl Ranking {
         } else {
             groups.len()
         };
-        groups[..sorted].sort_unstable_by(compare);
+        sort(table, order, &mut groups[..sorted]);
         Ranking { order: order.to_vec(), groups, sorted, all: OnceLock::new() }
     }
 
@@ -48,8 +48,7 @@ impl Ranking {
         }
         let all = self.all.get_or_init(|| {
             let mut groups = self.groups.clone();
-            groups[self.sorted..]
-                .sort_unstable_by(|a, b| table.compare(&self.order, *a as usize, *b as usize));
+            sort(table, &self.order, &mut groups[self.sorted..]);
             groups
         });
         &all[start..end]
@@ -58,6 +57,18 @@ impl Ranking {
     pub fn memory_bytes(&self) -> usize {
         let all = self.all.get().map_or(0, Vec::capacity);
         (self.groups.capacity() + all) * size_of::<u32>()
+    }
+}
+
+/// Sorts groups, by plain numbers where their order can be told in such.
+fn sort(table: &Table, order: &[OrderKey], groups: &mut [u32]) {
+    match table.places(order, groups) {
+        Some(places) => {
+            let mut placed: Vec<(u64, u32)> = places.into_iter().zip(groups.iter().copied()).collect();
+            placed.sort_unstable();
+            groups.iter_mut().zip(placed).for_each(|(group, (_, placed))| *group = placed);
+        }
+        None => groups.sort_unstable_by(|a, b| table.compare(order, *a as usize, *b as usize)),
     }
 }
 

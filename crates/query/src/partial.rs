@@ -55,6 +55,29 @@ impl Partial {
         self.totals.iter_mut().for_each(|(_, states)| states.resize(1));
     }
 
+    /// Makes room for so many groups in all.
+    pub fn reserve(&mut self, groups: usize) {
+        self.groups.reserve(groups);
+        self.states.iter_mut().for_each(|(_, states)| states.reserve(groups));
+    }
+
+    /// The groups of this and other parts together, where no two parts have one in common: where each has buckets of its own.
+    pub fn groups_apart(&self, others: &[Arc<Partial>], frame: &Frame) -> Option<usize> {
+        let (place, _) = frame.time_dimension()?;
+        let parts = || others.iter().map(Arc::as_ref).chain([self]);
+        let mut spans: Vec<(i64, i64)> = parts().filter_map(|part| part.bucket_span(place)).collect();
+        spans.sort_unstable();
+        let are_apart = spans.windows(2).all(|pair| pair[0].1 < pair[1].0);
+        are_apart.then(|| parts().map(|part| part.groups.len()).sum())
+    }
+
+    /// The starts of the first and the last bucket with a group.
+    fn bucket_span(&self, place: usize) -> Option<(i64, i64)> {
+        let codes = || (0..self.groups.len()).map(|group| self.groups.key(group)[place]);
+        let start = |code| self.groups.dimensions[place].bucket_start_us(code);
+        Some((start(codes().min()?), start(codes().max()?)))
+    }
+
     /// Adds another part.
     pub fn merge(&mut self, other: &Partial) -> Result<(), ExecuteError> {
         let map = self.groups.absorb(&other.groups)?;

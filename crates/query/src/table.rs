@@ -11,7 +11,7 @@ use tidewater_model::schema::ColumnType;
 use tidewater_model::time::Timestamp;
 
 use crate::plan::MetricPlan;
-use crate::values::{KnownCells, Values};
+use crate::values::Values;
 
 /// Groups and their metrics.
 pub(crate) struct Table {
@@ -21,6 +21,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Stands for a group that is not there.
+    pub const ABSENT: u32 = u32::MAX;
+
     /// `metrics` are those of which every group's value will be looked at.
     pub fn new(values: Values, metrics: &[usize]) -> Self {
         let groups = values.partial.groups.len();
@@ -40,13 +43,21 @@ impl Table {
         &self.values.partial.groups
     }
 
-    /// See [`Values::dimensions`].
-    pub fn dimensions(&self, group: usize, known: &mut KnownCells) -> Vec<Cell> {
-        self.values.dimensions(group, known)
+    /// How many metrics there are.
+    pub fn metrics(&self) -> usize {
+        self.columns.len()
     }
 
-    pub fn metrics(&self, group: usize) -> Vec<Cell> {
-        (0..self.columns.len()).map(|metric| self.metric(metric, group)).collect()
+    /// A metric of these groups, null where a group is [`Self::ABSENT`].
+    pub fn page(&self, metric: usize, groups: &[u32]) -> CellColumn {
+        let mut column = CellColumn::with_capacity(groups.len());
+        for group in groups {
+            column.push(match *group {
+                Self::ABSENT => Cell::Null,
+                group => self.metric(metric, group as usize),
+            });
+        }
+        column
     }
 
     pub fn metric(&self, metric: usize, group: usize) -> Cell {
@@ -94,6 +105,31 @@ impl Table {
         }
     }
 
+    /// A number for each of the groups that stands for its place in the order; `None` where the order needs more than dimensions, or has
+    /// more values than are worth sorting by themselves.
+    pub fn places(&self, order: &[OrderKey], groups: &[u32]) -> Option<Vec<u64>> {
+        /// Sorting a value costs about what comparing two groups does.
+        const VALUES_PER_GROUP_MAX: usize = 2;
+        let mut places = vec![0u64; groups.len()];
+        let mut bits = 0;
+        for key in order {
+            let OrderTarget::Dimension(dimension) = key.target else { return None };
+            let codes = &self.groups().dimensions[dimension];
+            let values = codes.cardinality();
+            let width = usize::BITS - values.leading_zeros();
+            bits += width;
+            if bits > u64::BITS || values > groups.len() * VALUES_PER_GROUP_MAX {
+                return None;
+            }
+            let ranks = codes.ranks(key.descending);
+            for (place, group) in places.iter_mut().zip(groups) {
+                let code = self.groups().key(*group as usize)[dimension];
+                *place = *place << width | u64::from(ranks[code as usize]);
+            }
+        }
+        Some(places)
+    }
+
     pub fn memory_bytes(&self) -> usize {
         let columns = self.columns.iter().flatten().map(CellColumn::memory_bytes).sum::<usize>();
         self.values.partial.memory_bytes() + columns
@@ -101,7 +137,7 @@ impl Table {
 }
 
 /// Cells of one metric, which all have one kind or are null: eight bytes each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct CellColumn {
     kind: Kind,
     /// Integers and bools as they are, floats as ordered integers, texts as places in `texts`.
@@ -126,13 +162,17 @@ enum Kind {
 }
 
 impl CellColumn {
+    fn with_capacity(cells: usize) -> Self {
+        let (words, is_null) = (Vec::with_capacity(cells), Vec::with_capacity(cells));
+        CellColumn { words, is_null, ..CellColumn::default() }
+    }
+
     /// The values of a metric for all groups.
     fn of(values: &Values, metric: usize, groups: usize) -> Self {
         if let Some(column) = CellColumn::of_numbers(values, metric) {
             return column;
         }
-        let (words, is_null) = (Vec::with_capacity(groups), Vec::with_capacity(groups));
-        let mut column = CellColumn { words, is_null, ..CellColumn::default() };
+        let mut column = CellColumn::with_capacity(groups);
         (0..groups).for_each(|group| column.push(values.cell(metric, group)));
         column
     }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use tidewater_aggregate::{Cell, Codes};
+use tidewater_aggregate::Cell;
 
 use crate::frame::Frame;
 use crate::partial::Partial;
@@ -29,25 +28,6 @@ impl Values {
         evaluate(&self.frame.plan.metrics[metric], &cell, &|| self.seconds(group))
     }
 
-    /// The values of a group's dimensions. `known` are those of the groups before, so that equal values are made once.
-    pub fn dimensions(&self, group: usize, known: &mut KnownCells) -> Vec<Cell> {
-        let groups = &self.partial.groups;
-        known.0.resize_with(groups.dimensions.len(), HashMap::new);
-        let cell = |((codes, code), known): ((&Codes, &u32), &mut HashMap<u32, Cell>)| match codes {
-            Codes::Numbers(_) | Codes::Given(_) => codes.cell(*code),
-            Codes::Buckets(_) | Codes::Texts(_) => match known.get(code) {
-                Some(cell) => cell.clone(),
-                None => {
-                    if known.len() >= KNOWN_MAX {
-                        known.clear();
-                    }
-                    known.entry(*code).or_insert(codes.cell(*code)).clone()
-                }
-            },
-        };
-        groups.dimensions.iter().zip(groups.key(group)).zip(&mut known.0).map(cell).collect()
-    }
-
     /// The seconds a `rate` of this group is divided by.
     fn seconds(&self, group: usize) -> f64 {
         let range = self.frame.range;
@@ -60,13 +40,6 @@ impl Values {
         }
     }
 }
-
-/// Values of dimensions that rows of a page have in common, by dimension and code: labels of buckets, texts.
-#[derive(Default)]
-pub(crate) struct KnownCells(Vec<HashMap<u32, Cell>>);
-
-/// Values of one dimension that are remembered at a time.
-const KNOWN_MAX: usize = 1_024;
 
 /// Computes a metric from what its measures give.
 pub(crate) fn evaluate(metric: &MetricPlan, cell: &dyn Fn(Use) -> Cell, seconds: &dyn Fn() -> f64) -> Cell {

@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use tidewater_engine::QueryReply;
-use tidewater_query::Cell;
+use tidewater_query::{AnswerRow, Cell};
 
 use super::json::{Shape, write_cell};
 use super::{OTHERS, column_names, others};
@@ -40,10 +40,11 @@ fn batch(reply: &QueryReply) -> Result<RecordBatch, ArrowError> {
     let dimensions = reply.query.dimensions.len();
     let mut names = column_names(&reply.query);
     let others = others(reply).map(|(row, _)| row);
-    let rows = || reply.page.rows.iter().chain(&others);
+    let shown = reply.page.rows.len();
+    let rows: Vec<AnswerRow> = reply.page.rows.iter().chain(others).collect();
     let arrays: Result<Vec<ArrayRef>, ArrowError> = (0..names.len())
         .map(|index| {
-            let cells = rows().map(|row| match index.checked_sub(dimensions) {
+            let cells = rows.iter().map(|row| match index.checked_sub(dimensions) {
                 None => &row.dimensions[index],
                 Some(metric) => &row.metrics[metric],
             });
@@ -52,8 +53,8 @@ fn batch(reply: &QueryReply) -> Result<RecordBatch, ArrowError> {
         .collect();
     let mut arrays = arrays?;
     if reply.query.include.others {
-        let shown = reply.page.rows.iter().map(|_| Some(false));
-        arrays.push(Arc::new(shown.chain(others.iter().map(|_| Some(true))).collect::<BooleanArray>()));
+        let is_others = (0..rows.len()).map(|row| Some(row >= shown));
+        arrays.push(Arc::new(is_others.collect::<BooleanArray>()));
         names.push(OTHERS.to_owned());
     }
     let fields: Vec<Field> = names

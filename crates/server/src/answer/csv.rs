@@ -1,10 +1,12 @@
 //! Answers as CSV (RFC 4180): a header row, then the page's rows. Null is an empty field. Where the row of all other groups was asked
 //! for, a last column says which row it is.
 
+use std::ops::Range;
+
 use tidewater_engine::QueryReply;
 use tidewater_model::money;
 use tidewater_model::time::{Zone, format_rfc3339};
-use tidewater_query::{AnswerRow, Cell};
+use tidewater_query::{AnswerRow, AnswerRows, Cell};
 
 use super::parts::{List, Part, Parts, RowForm};
 use super::{OTHERS, column_names, others};
@@ -14,7 +16,7 @@ pub(super) fn table(reply: &QueryReply) -> Parts {
     let rows = CsvRows { zone: reply.query.zone.clone(), is_marked };
     let (mut header, mut last) = (Vec::new(), Vec::new());
     let names = column_names(&reply.query).into_iter().chain(is_marked.then(|| OTHERS.to_owned()));
-    write_records(std::iter::once(names), &mut header);
+    write_records(std::iter::once(names.collect()), &mut header);
     if let Some((row, _)) = others(reply) {
         write_records(std::iter::once(rows.record(&row, true)), &mut last);
     }
@@ -29,18 +31,18 @@ pub(super) struct CsvRows {
 }
 
 impl CsvRows {
-    /// Writes rows.
-    pub fn rows(&self, rows: &[AnswerRow], out: &mut Vec<u8>) {
-        write_records(rows.iter().map(|row| self.record(row, false)), out);
+    /// Writes some rows of a list.
+    pub fn rows(&self, rows: &AnswerRows, range: Range<usize>, out: &mut Vec<u8>) {
+        write_records(range.map(|row| self.record(&rows.get(row), false)), out);
     }
 
-    fn record(&self, row: &AnswerRow, is_others: bool) -> impl Iterator<Item = String> {
+    fn record(&self, row: &AnswerRow, is_others: bool) -> Vec<String> {
         let cells = row.dimensions.iter().chain(&row.metrics).map(|cell| field(cell, &self.zone));
-        cells.chain(self.is_marked.then(|| is_others.to_string()))
+        cells.chain(self.is_marked.then(|| is_others.to_string())).collect()
     }
 }
 
-fn write_records<R: Iterator<Item = String>>(records: impl Iterator<Item = R>, out: &mut Vec<u8>) {
+fn write_records(records: impl Iterator<Item = Vec<String>>, out: &mut Vec<u8>) {
     // The length of records is not the writer's to check: each part of a table is written by a writer of its own.
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(out);
     for record in records {

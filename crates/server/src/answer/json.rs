@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io::Write as _;
+use std::ops::Range;
 
 use serde_json::{Value, json};
 use tidewater_engine::QueryReply;
 use tidewater_model::money;
 use tidewater_model::query::{Format, Numbers, normalised};
 use tidewater_model::time::{Timestamp, Zone, format_rfc3339};
-use tidewater_query::{AnswerRow, Cell, Explain, SourceCost};
+use tidewater_query::{AnswerRow, AnswerRows, Cell, Explain, SourceCost};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::parts::{List, Part, Parts, RowForm};
@@ -182,11 +183,13 @@ impl JsonRows {
         }
     }
 
-    /// Writes rows; `is_first` where none stands before them.
-    pub fn rows(&self, rows: &[AnswerRow], is_first: bool, out: &mut Vec<u8>) {
-        for (index, row) in rows.iter().enumerate() {
-            self.begin(is_first && index == 0, out);
-            self.row(row, out);
+    /// Writes some rows of a list.
+    pub fn rows(&self, rows: &AnswerRows, range: Range<usize>, out: &mut Vec<u8>) {
+        let mut row = AnswerRow::default();
+        for index in range {
+            rows.read(index, &mut row);
+            self.begin(index == 0, out);
+            self.row(&row, out);
             self.end(out);
         }
     }

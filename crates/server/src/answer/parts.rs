@@ -4,13 +4,14 @@
 //! Not here: what the parts of a format look like (`json`, `csv`), headers (`answer`).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Bytes, HttpBody};
 use http_body::Frame;
 use tidewater_engine::QueryReply;
-use tidewater_query::AnswerRow;
+use tidewater_query::AnswerRows;
 
 use super::csv::CsvRows;
 use super::json::JsonRows;
@@ -40,10 +41,11 @@ pub(super) enum List {
 }
 
 impl List {
-    fn of(self, reply: &QueryReply) -> &[AnswerRow] {
+    /// `None` where the question has no comparison.
+    fn of(self, reply: &QueryReply) -> Option<&AnswerRows> {
         match self {
-            List::Page => &reply.page.rows,
-            List::Comparison => reply.page.comparison.as_deref().unwrap_or_default(),
+            List::Page => Some(&reply.page.rows),
+            List::Comparison => reply.page.comparison.as_ref(),
         }
     }
 }
@@ -57,10 +59,10 @@ pub(super) enum RowForm {
 }
 
 impl RowForm {
-    fn write(&self, rows: &[AnswerRow], is_first: bool, out: &mut Vec<u8>) {
+    fn write(&self, rows: &AnswerRows, range: Range<usize>, out: &mut Vec<u8>) {
         match self {
-            RowForm::Json(json) => json.rows(rows, is_first, out),
-            RowForm::Csv(csv) => csv.rows(rows, out),
+            RowForm::Json(json) => json.rows(rows, range, out),
+            RowForm::Csv(csv) => csv.rows(rows, range, out),
         }
     }
 }
@@ -82,9 +84,9 @@ impl Parts {
             None => return false,
             Some(Part::Text(text)) => out.extend_from_slice(&text),
             Some(Part::Rows(list, from)) => {
-                let rows = list.of(reply);
+                let Some(rows) = list.of(reply) else { return true };
                 let to = rows.len().min(from + ROWS_AT_ONCE);
-                self.form.write(&rows[from..to], from == 0, out);
+                self.form.write(rows, from..to, out);
                 if to < rows.len() {
                     self.parts.push_front(Part::Rows(list, to));
                 }
@@ -104,9 +106,9 @@ impl Parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),
                 Part::Rows(list, _) => {
-                    let rows = list.of(reply);
-                    self.form.write(&rows[..rows.len().min(1)], true, out);
-                    self.form.write(&rows[rows.len().saturating_sub(1)..], false, out);
+                    let Some(rows) = list.of(reply) else { continue };
+                    self.form.write(rows, 0..rows.len().min(1), out);
+                    self.form.write(rows, rows.len().saturating_sub(1).max(1)..rows.len(), out);
                 }
             }
         }
@@ -121,7 +123,7 @@ impl Parts {
 /// Values in an answer's page.
 pub(super) fn cells(reply: &QueryReply) -> usize {
     let columns = reply.query.dimensions.len() + reply.query.metrics.len();
-    let rows = reply.page.rows.len() + reply.page.comparison.as_ref().map_or(0, Vec::len);
+    let rows = reply.page.rows.len() + reply.page.comparison.as_ref().map_or(0, AnswerRows::len);
     rows * columns
 }
 
