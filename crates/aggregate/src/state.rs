@@ -3,6 +3,7 @@
 //! The states themselves are `model::state`'s; here are the plain ones (sums, least and greatest) and the loops over values.
 
 mod column;
+mod packed;
 mod texts;
 mod values;
 

@@ -21,6 +21,9 @@ const ROWS_PER_GROUP_MIN: u64 = 2;
 /// Merged partials with fewer groups are kept in any case.
 const GROUPS_FEW: usize = 1_024;
 
+/// From so many texts on, kept partials share them.
+const TEXTS_MANY: usize = 4_096;
+
 /// An aggregation that is about to read.
 pub(crate) struct Aggregation<'a> {
     cache: Option<&'a PartialCache>,
@@ -159,10 +162,8 @@ impl<'a> Aggregation<'a> {
                 continue;
             }
             let parts = self.parts(at..end, &mut read)?;
-            all = Some(self.merge(all, parts, &mut read.reservation)?);
-            if let (Some(all), true) = (&all, levels.contains(&end)) {
-                self.keep_level(base, end, all);
-            }
+            let merged = self.merge(all.take(), parts, &mut read.reservation)?;
+            all = Some(if levels.contains(&end) { self.keep_level(base, end, merged) } else { merged });
             at = end;
         }
         let frame = &self.shared.frame;
@@ -250,9 +251,10 @@ impl<'a> Aggregation<'a> {
         }
     }
 
-    fn keep_level(&self, base: usize, end: usize, partial: &Arc<Partial>) {
+    /// Keeps what the first so many pieces come to, if that pays; gives it back, maybe in less memory.
+    fn keep_level(&self, base: usize, end: usize, partial: Arc<Partial>) -> Arc<Partial> {
         // The key of one piece is the piece's own.
-        let Some(cache) = self.cache.filter(|_| end > 1) else { return };
+        let Some(cache) = self.cache.filter(|_| end > 1) else { return partial };
         let list = &self.pieces.list[..end];
         let rows: u64 = list.iter().map(|piece| piece.rows).sum();
         let groups = partial.groups.len();
@@ -260,14 +262,21 @@ impl<'a> Aggregation<'a> {
         let pays = groups <= GROUPS_FEW || groups as u64 * ROWS_PER_GROUP_MIN <= rows;
         let is_cut = list.last().is_some_and(|last| is_cut(last.band));
         if !pays || (is_cut && !cache.is_met(key)) {
-            return;
+            return partial;
         }
-        cache.insert(key, partial, rows);
+        let partial = match partial.groups.texts() >= TEXTS_MANY {
+            true => cache.insert_sharing(self.shared.frame.plan.family(), key, partial, rows),
+            false => {
+                cache.insert(key, &partial, rows);
+                partial
+            }
+        };
         // A prefix that ended in the same band was this level's when the band had fewer pieces.
         let is_same_band = base > 1 && base < end && list[base - 1].band == list[end - 1].band;
         if is_same_band {
             cache.forget(self.pieces.prefixes[base - 1]);
         }
+        partial
     }
 }
 

@@ -13,6 +13,7 @@ use hashbrown::{HashMap, HashSet};
 use tidewater_aggregate::SharedMemory;
 
 use crate::partial::Partial;
+use crate::plan::Family;
 
 /// The key of a list of pieces under a plan's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +25,8 @@ const ENTRY_PART: usize = 4;
 const ENTRY_OVERHEAD_BYTES: usize = 512;
 /// Lists that were met once and are kept when they are met again; then the memory of them starts anew. 16 bytes each.
 const MET_MAX: usize = 4_096;
+/// Families whose entries share texts; few have texts enough.
+const LENDERS_MAX: usize = 256;
 
 /// Merged partials by their lists of pieces.
 pub(crate) struct PartialCache {
@@ -56,6 +59,8 @@ struct State {
     /// Makes places in `order` distinct.
     next: u64,
     met: HashSet<Key>,
+    /// The entry with most texts of each family that has many, and how many those are.
+    lenders: HashMap<Family, (Key, usize)>,
     /// Memory that entries share, by address: how many hold it, and its bytes. A merged partial that was made by adding a day to another one
     /// mostly has the same groups, and then only its states are its own.
     shared: HashMap<usize, (usize, usize)>,
@@ -108,6 +113,15 @@ impl PartialCache {
         state.make_room(self.bytes_max);
     }
 
+    /// Keeps the partial of a list, as [`Self::insert`] does, with its texts shared with others of its family where they are many.
+    pub fn insert_sharing(&self, family: Family, key: Key, partial: Arc<Partial>, rows: u64) -> Arc<Partial> {
+        let lender = self.lock().lender(family);
+        let partial = partial.compacted(lender.as_deref());
+        self.insert(key, &partial, rows);
+        self.lock().lend(family, key, partial.groups.texts());
+        partial
+    }
+
     /// Lets go of a list that a longer one has taken the place of.
     pub fn forget(&self, key: Key) {
         self.lock().remove(key);
@@ -153,6 +167,24 @@ impl State {
         self.next += 1;
         self.order.insert(entry.place, key);
         Some(Arc::clone(&entry.partial))
+    }
+
+    fn lender(&self, family: Family) -> Option<Arc<Partial>> {
+        let (key, _) = self.lenders.get(&family)?;
+        self.entries.get(key).map(|entry| Arc::clone(&entry.partial))
+    }
+
+    /// Notes an entry that others of its family may share texts with, if there is none with as many.
+    fn lend(&mut self, family: Family, key: Key, texts: usize) {
+        if self.lenders.len() >= LENDERS_MAX {
+            let entries = &self.entries;
+            self.lenders.retain(|_, (key, _)| entries.contains_key(key));
+        }
+        let known = self.lenders.get(&family).filter(|(key, _)| self.entries.contains_key(key));
+        let is_largest = known.is_none_or(|(_, most)| texts > *most);
+        if is_largest && self.entries.contains_key(&key) && self.lenders.len() < LENDERS_MAX {
+            self.lenders.insert(family, (key, texts));
+        }
     }
 
     fn put(&mut self, key: Key, mut entry: Entry) {
@@ -211,6 +243,18 @@ mod tests {
         Arc::new(Partial { groups, states: vec![(0, counts)], totals: Vec::new(), sources })
     }
 
+    /// A group for each of some users.
+    fn users(numbers: std::ops::Range<usize>) -> Groups {
+        let rows = Rows::All(numbers.len());
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(numbers.map(|n| format!("user {n}"))));
+        let mut groups = Groups::new(vec![Codes::column(ColumnType::String)]);
+        let mut codes = Vec::new();
+        groups.dimensions[0].encode(Some(&texts), rows, &mut codes).expect("texts");
+        groups.assign(&[codes]).expect("texts");
+        groups.freeze();
+        groups
+    }
+
     fn held(cache: &PartialCache, keys: &[u128]) -> Vec<u128> {
         let state = cache.lock();
         keys.iter().copied().filter(|key| state.entries.contains_key(&Key(*key))).collect()
@@ -257,13 +301,7 @@ mod tests {
     #[test]
     fn what_entries_share_counts_once_and_until_the_last_of_them_goes() {
         let cache = PartialCache::new(8 << 20);
-        let texts: ArrayRef =
-            Arc::new(StringArray::from_iter_values((0..20_000).map(|n| format!("user {n}"))));
-        let mut groups = Groups::new(vec![Codes::column(ColumnType::String)]);
-        let mut codes = Vec::new();
-        groups.dimensions[0].encode(Some(&texts), Rows::All(20_000), &mut codes).expect("texts");
-        groups.assign(&[codes]).expect("texts");
-        groups.freeze();
+        let groups = users(0..20_000);
         let with = |counts: usize| {
             let mut states = States::new(StateKind::Count, false);
             states.resize(counts);
@@ -280,6 +318,32 @@ mod tests {
         assert_eq!(bytes(), alone);
         cache.forget(Key(2));
         assert_eq!((bytes(), cache.lock().shared.len()), (0, 0));
+    }
+
+    #[test]
+    fn lists_that_were_made_apart_share_their_texts() {
+        let cache = PartialCache::new(8 << 20);
+        let family = Family(1);
+        let insert = |key: u128, names: std::ops::Range<usize>| {
+            let mut counts = States::new(StateKind::Count, false);
+            counts.resize(names.len());
+            let (groups, sources) = (users(names), SourceSummary::default());
+            let partial = Partial { groups, states: vec![(0, counts)], totals: Vec::new(), sources };
+            let before = cache.stats().bytes;
+            let partial = cache.insert_sharing(family, Key(key), Arc::new(partial), 1_000);
+            (cache.stats().bytes - before, partial)
+        };
+        let (whole, _) = insert(1, 0..20_000);
+        let (part, partial) = insert(2, 1_000..19_000);
+        assert!(part < whole / 2, "{part} after {whole}");
+        let name = partial.groups.dimensions[0].text(partial.groups.key(17)[0]);
+        assert_eq!(name, Some("user 1017"));
+        let (larger, _) = insert(3, 0..21_000);
+        assert!(larger > whole, "not all of its texts are there");
+        assert!(insert(4, 0..20_500).0 < whole / 2, "the larger one lends now");
+        [1, 2, 3, 4].into_iter().for_each(|key| cache.forget(Key(key)));
+        assert_eq!((cache.stats().bytes, cache.lock().shared.len()), (0, 0));
+        assert!(insert(5, 0..20_000).0 >= whole, "nobody is left to lend");
     }
 
     #[test]

@@ -125,6 +125,18 @@ impl Partial {
         self.groups.close();
     }
 
+    /// The same in as little memory as possible, sharing the texts of another one where that has them; as it is where others hold it.
+    pub fn compacted(self: Arc<Self>, lender: Option<&Partial>) -> Arc<Partial> {
+        match Arc::try_unwrap(self) {
+            Ok(mut partial) => {
+                partial.freeze();
+                partial.groups.compact(lender.map(|lender| &lender.groups));
+                Arc::new(partial)
+            }
+            Err(held) => held,
+        }
+    }
+
     pub fn memory_bytes(&self) -> usize {
         let states = self.states.iter().chain(&self.totals);
         self.groups.memory_bytes() + states.map(|(_, states)| states.memory_bytes()).sum::<usize>()

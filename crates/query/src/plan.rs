@@ -23,6 +23,7 @@ pub(crate) use measures::{MeasurePlan, MetricPlan, Use};
 /// How rows become groups and states, whatever the range.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    pub dataset: DatasetId,
     pub project: ProjectName,
     /// The columns a scan reads; each has a slot.
     pub columns: Vec<ColumnRef>,
@@ -46,6 +47,10 @@ pub(crate) struct Plan {
 /// Equal for plans that make equal partials of equal rows: a hash of 128 bits over all that decides them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape(pub u128);
+
+/// See [`Plan::family`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Family(pub u128);
 
 /// A dimension and the column slot it reads.
 #[derive(Debug)]
@@ -113,6 +118,7 @@ impl Plan {
             true => Totals::Merged,
         };
         let mut plan = Plan {
+            dataset,
             project: query.project.clone(),
             columns: columns.0,
             hint: query.filter.clone(),
@@ -126,7 +132,7 @@ impl Plan {
             shape: Shape(0),
             until: None,
         };
-        plan.shape = plan.hash_shape(query, dataset);
+        plan.shape = plan.hash_shape(query);
         Ok(plan)
     }
 
@@ -180,8 +186,14 @@ impl Plan {
         }
     }
 
+    /// Tells plans whose partials mostly hold the same texts: those of the same dimensions over one project's rows.
+    pub fn family(&self) -> Family {
+        let columns: Vec<_> = self.dimensions.iter().map(|dimension| &self.columns[dimension.slot]).collect();
+        Family(xxh3_128(format!("{:?} {:?} {columns:?}", self.dataset, self.project).as_bytes()))
+    }
+
     /// Everything that decides a unit's partial is in its debug form, which tells all values of these types apart.
-    fn hash_shape(&self, query: &Query, dataset: DatasetId) -> Shape {
+    fn hash_shape(&self, query: &Query) -> Shape {
         let zone = query.time_dimension().map(|_| query.zone.name());
         let kinds: Vec<ColumnType> = self
             .dimensions
@@ -193,7 +205,8 @@ impl Plan {
             .collect();
         let measures: Vec<_> = self.measures.iter().map(|measure| (measure.kind, &measure.key)).collect();
         let text = format!(
-            "{dataset:?} {:?} {:?} {:?} {kinds:?} {zone:?} {measures:?} {:?}",
+            "{:?} {:?} {:?} {:?} {kinds:?} {zone:?} {measures:?} {:?}",
+            self.dataset,
             self.project,
             self.hint,
             query.dimensions,

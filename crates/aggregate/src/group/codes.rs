@@ -138,6 +138,21 @@ impl Codes {
         }
     }
 
+    /// See [`TextCodes::adopt`].
+    pub(super) fn adopt(&mut self, other: &Codes) -> Option<Vec<u32>> {
+        match (self, other) {
+            (Codes::Texts(own), Codes::Texts(other)) => own.0.adopt(&other.0),
+            _ => None,
+        }
+    }
+
+    /// Gives back room that is left over.
+    pub(super) fn shrink(&mut self) {
+        if let Codes::Texts(texts) = self {
+            texts.0.shrink();
+        }
+    }
+
     /// The order of two codes' values, null last both ways.
     pub fn compare(&self, a: u32, b: u32, descending: bool) -> Ordering {
         match self {

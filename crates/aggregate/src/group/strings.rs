@@ -167,11 +167,41 @@ impl Strings {
 
     /// The code of one text, likewise.
     pub fn intern(strings: &mut Arc<Self>, text: &str) -> u32 {
-        let hash = strings.hash(text);
-        match strings.find(text, hash) {
+        let hash = strings.hash(text.as_bytes());
+        match strings.find(text.as_bytes(), hash) {
             Some(code) => code,
             None => Arc::make_mut(strings).intern_hashed(text, hash),
         }
+    }
+
+    /// The code in `other` of each string here; `None` where `other` lacks one.
+    pub fn codes_in(&self, other: &Strings) -> Option<Vec<u32>> {
+        let (Some(own), Some(others)) = (self.sorted(), other.sorted()) else {
+            let code = |start: &usize| {
+                let bytes = self.at(*start);
+                other.find(bytes, other.hash(bytes))
+            };
+            return self.starts.iter().map(code).collect();
+        };
+        let mut codes = vec![0; self.len()];
+        let mut others = others.iter();
+        for code in own {
+            let bytes = self.get(*code);
+            let found =
+                others.find(|other_code| compare(other.get(**other_code), bytes) != Ordering::Less)?;
+            if compare(other.get(*found), bytes) != Ordering::Equal {
+                return None;
+            }
+            codes[*code as usize] = *found;
+        }
+        Some(codes)
+    }
+
+    /// Gives back room that is left over.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.starts.shrink_to_fit();
+        self.sorted.shrink_to_fit();
     }
 
     /// Bytes held, with those of the table even where it is not made yet: who shares this may make it any time.
@@ -200,8 +230,8 @@ impl Strings {
     }
 
     #[inline]
-    fn hash(&self, text: &str) -> u32 {
-        self.hasher.hash_one(text.as_bytes()) as u32
+    fn hash(&self, text: &[u8]) -> u32 {
+        self.hasher.hash_one(text) as u32
     }
 
     fn intern_block(strings: &mut Arc<Self>, block: &[&str], mut put: impl FnMut(usize, u32)) {
@@ -211,7 +241,7 @@ impl Strings {
         let (mut hashes, mut found) = ([0; BLOCK], [None; BLOCK]);
         let table = strings.table();
         for (hash, text) in hashes.iter_mut().zip(block) {
-            *hash = strings.hash(text);
+            *hash = strings.hash(text.as_bytes());
         }
         for (found, hash) in found.iter_mut().zip(&hashes[..block.len()]) {
             *found = table.find(spread(*hash), |slot| slot.hash == *hash).copied();
@@ -219,7 +249,7 @@ impl Strings {
         for (place, text) in block.iter().enumerate() {
             let code = match found[place] {
                 Some(slot) if strings.at(slot.start) == text.as_bytes() => slot.code,
-                _ => match strings.find(text, hashes[place]) {
+                _ => match strings.find(text.as_bytes(), hashes[place]) {
                     Some(code) => code,
                     None => Arc::make_mut(strings).intern_hashed(text, hashes[place]),
                 },
@@ -229,8 +259,8 @@ impl Strings {
     }
 
     #[inline]
-    fn find(&self, text: &str, hash: u32) -> Option<u32> {
-        let is_same = |slot: &Slot| slot.hash == hash && self.at(slot.start) == text.as_bytes();
+    fn find(&self, text: &[u8], hash: u32) -> Option<u32> {
+        let is_same = |slot: &Slot| slot.hash == hash && self.at(slot.start) == text;
         self.table().find(spread(hash), is_same).map(|slot| slot.code)
     }
 
@@ -248,7 +278,7 @@ impl Strings {
     /// Adds a text that is not there, to the table only where that is made.
     fn push(&mut self, text: &str) -> u32 {
         match self.table.get() {
-            Some(_) => self.intern_hashed(text, self.hash(text)),
+            Some(_) => self.intern_hashed(text, self.hash(text.as_bytes())),
             None => self.append(text),
         }
     }
@@ -323,6 +353,33 @@ mod tests {
         Strings::intern(&mut strings, "out of order");
         let texts = texts(2, 300);
         assert!(!Strings::intern_sorted(&mut strings, 300, |place| &texts[place], |_, _| {}));
+    }
+
+    #[test]
+    fn codes_of_a_part_are_found_in_the_whole() {
+        let strings = |texts: &mut dyn Iterator<Item = usize>| {
+            let mut strings = Arc::new(Strings::new());
+            texts.for_each(|text| _ = Strings::intern(&mut strings, &format!("{text}")));
+            strings
+        };
+        let sorted = |texts: &mut dyn Iterator<Item = usize>| {
+            let mut texts: Vec<String> = texts.map(|text| format!("{text}")).collect();
+            texts.sort_unstable();
+            let mut strings = Arc::new(Strings::new());
+            assert!(Strings::intern_sorted(&mut strings, texts.len(), |place| &texts[place], |_, _| {}));
+            strings
+        };
+        let wholes = [strings(&mut (0..3_000).rev()), sorted(&mut (0..3_000))];
+        let parts = [strings(&mut (100..2_000)), sorted(&mut (100..2_000)), sorted(&mut (0..3_000))];
+        for whole in &wholes {
+            for part in &parts {
+                let codes = part.codes_in(whole).expect("all are there");
+                assert!((0..part.len()).all(|code| part.get(code as u32) == whole.get(codes[code])));
+            }
+            for other in [strings(&mut (2_999..3_001)), sorted(&mut (2_000..3_001))] {
+                assert!(other.codes_in(whole).is_none());
+            }
+        }
     }
 
     #[test]

@@ -168,6 +168,30 @@ impl Groups {
         self.finder = Finder::Array(Arc::default());
     }
 
+    /// Lets go of what can be made anew and of room that is left over, and shares the texts of another table of the same dimensions where
+    /// that has them all: tables that are kept for long mostly hold the same many texts.
+    pub fn compact(&mut self, other: Option<&Groups>) {
+        self.close();
+        let width = self.dimensions.len();
+        for (place, own) in self.dimensions.iter_mut().enumerate() {
+            let Some(codes) = other.and_then(|other| own.adopt(&other.dimensions[place])) else {
+                own.shrink();
+                continue;
+            };
+            let keys = Arc::make_mut(&mut self.keys).iter_mut().skip(place).step_by(width);
+            keys.for_each(|code| *code = codes[*code as usize]);
+        }
+        if let Some(keys) = Arc::get_mut(&mut self.keys) {
+            keys.shrink_to_fit();
+        }
+    }
+
+    /// The most texts of any dimension.
+    pub fn texts(&self) -> usize {
+        let texts = self.dimensions.iter().filter(|codes| matches!(codes, Codes::Texts(_)));
+        texts.map(Codes::cardinality).max().unwrap_or(0)
+    }
+
     /// Adds another part's groups; gives for each of them its group here. Fails where a group's time bucket lies outside of the grid
     /// here.
     pub fn absorb(&mut self, other: &Groups) -> Result<Vec<u32>, AggregateError> {
@@ -384,10 +408,10 @@ fn spread(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+    use arrow_array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
     use tidewater_model::schema::ColumnType;
     use tidewater_model::time::{BucketGrid, Granularity, Timestamp, Zone};
 
@@ -455,6 +479,44 @@ mod tests {
             assert_eq!((groups.len(), assign(&mut groups, 0..20, values)), (len, known));
             assert!((0..len).all(|group| groups.key(group) == copy.key(group)));
         }
+    }
+
+    #[test]
+    fn compacted_tables_share_texts_and_go_on() {
+        let table = |numbers: &mut dyn Iterator<Item = usize>| {
+            let texts: Vec<String> = numbers.map(|number| format!("user {number}")).collect();
+            let (rows, array): (_, ArrayRef) =
+                (Rows::All(texts.len()), Arc::new(StringArray::from_iter_values(&texts)));
+            let mut groups =
+                Groups::new(vec![Codes::column(ColumnType::String), Codes::column(ColumnType::Int)]);
+            let mut codes = vec![Vec::new(), (0..texts.len()).map(|_| 0).collect()];
+            groups.dimensions[0].encode(Some(&array), rows, &mut codes[0]).expect("texts");
+            groups.assign(&codes).expect("few groups");
+            groups
+        };
+        let names = |groups: &Groups| -> Vec<String> {
+            let name = |group| groups.dimensions[0].text(groups.key(group)[0]).expect("a name").to_owned();
+            (0..groups.len()).map(name).collect()
+        };
+        let whole = table(&mut (0..9_000));
+        for (mut part, is_shared) in [
+            (table(&mut (2_000..8_000).rev()), true),
+            (table(&mut (0..9_000).rev()), true),
+            (table(&mut (0..9_001)), false),
+            (table(&mut (0..100)), false),
+        ] {
+            let before = names(&part);
+            part.compact(Some(&whole));
+            assert_eq!(names(&part), before);
+            let address = |groups: &Groups| groups.dimensions[0].shared_memory().map(|shared| shared.address);
+            assert_eq!(address(&part) == address(&whole), is_shared);
+            let more = table(&mut (8_990..9_010));
+            let map = part.absorb(&more).expect("texts have no grid");
+            let (found, expected) = (names(&part), names(&more));
+            assert!(map.iter().zip(expected).all(|(group, name)| found[*group as usize] == name));
+            assert_eq!(found.iter().collect::<HashSet<_>>().len(), part.len());
+        }
+        assert_eq!(whole.texts(), 9_001);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::feed::Rows;
 const UNSEEN: u32 = u32::MAX;
 /// Dictionaries with fewer entries are not worth a look at their order.
 const SORTED_MIN: usize = 1_024;
+/// Fewer strings are not worth sharing with others that have them too.
+const ADOPTED_MIN: usize = 4_096;
 /// An entry that is about to get its code.
 const PENDING: u32 = u32::MAX - 1;
 
@@ -169,6 +171,25 @@ impl TextCodes {
         }
         let texts = met.iter().filter_map(|code| other.text(*code));
         Strings::intern_all(&mut self.strings, texts, |place, code| known[met[place] as usize] = code + 1);
+    }
+
+    /// Refers to the strings of others instead of own ones, where they are all there and there are many; gives the new code of each.
+    pub fn adopt(&mut self, other: &TextCodes) -> Option<Vec<u32>> {
+        let is_worth_it = self.strings.len() >= ADOPTED_MIN && !Arc::ptr_eq(&self.strings, &other.strings);
+        if !is_worth_it || self.strings.len() > other.strings.len() {
+            return None;
+        }
+        let codes = self.strings.codes_in(&other.strings)?;
+        self.strings = Arc::clone(&other.strings);
+        self.forget_dictionary();
+        Some(std::iter::once(NULL).chain(codes.into_iter().map(|code| code + 1)).collect())
+    }
+
+    /// Gives back room that is left over, where nobody shares it.
+    pub fn shrink(&mut self) {
+        if let Some(strings) = Arc::get_mut(&mut self.strings) {
+            strings.shrink();
+        }
     }
 
     /// The text behind a code; `None` for null.

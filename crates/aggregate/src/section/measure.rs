@@ -56,7 +56,9 @@ pub(crate) fn write(states: &States, groups: &[u32]) -> Vec<u8> {
             writer.kind(StateKind::Last).options(states, |state| state.value().copied());
             writer.signed(states, |state| state.time().unwrap_or_default());
         }
-        States::ExactDistinct(_) | States::Select(_) => unreachable!("no measure key asks to store these"),
+        States::ExactDistinct(_) | States::Select(_) | States::Packed(_) => {
+            unreachable!("no measure key asks to store these, and nothing is packed before it is stored")
+        }
     }
     out
 }

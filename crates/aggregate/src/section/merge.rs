@@ -72,6 +72,7 @@ impl States {
         if !is_inside {
             return Err(AggregateError::Inconsistent { what: "a row past the end of a roll-up" });
         }
+        self.unpack(0);
         let (_, arrays) = measure::read(&encoded.bytes, encoded.total)?;
         Merge { first: encoded.first, total: encoded.total, rows, keys, is_damaged: false }.all(self, &arrays)
     }

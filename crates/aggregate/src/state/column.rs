@@ -4,6 +4,7 @@ use arrow_array::ArrayRef;
 use tidewater_model::schema::ColumnType;
 use tidewater_model::state::{First, FloatSum, IntMoments, Last, Moments, Quantiles};
 
+use super::packed::PackedStates;
 use super::texts::{ExactSets, Sketches, TextRule, Texts};
 use super::values::{float_of_order, floats, ints, ordered, timed};
 use super::{Greatest, IntSum, Least, Mean, Merge, fold};
@@ -58,7 +59,7 @@ pub enum Reading {
     Quantile(u16),
 }
 
-/// A state per group. `Select` is the second pass of exact percentiles.
+/// A state per group. `Select` is the second pass of exact percentiles; `Packed` are counts or sums that nothing is added to.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the variants are those of `StateKind`")]
 pub enum States {
@@ -78,6 +79,7 @@ pub enum States {
     First(Vec<First<i64>>),
     Last(Vec<Last<i64>>),
     Select(Selection),
+    Packed(PackedStates),
 }
 
 /// What a measure reads of a batch.
@@ -91,7 +93,7 @@ pub struct Input<'a> {
 /// Does the same with whichever vector of states there is.
 macro_rules! each {
     ($states:expr, $column:ident => $body:expr, count $count:ident => $of_count:expr, texts $texts:ident => $of_texts:expr,
-     select $select:ident => $of_select:expr $(,)?) => {
+     others => $of_others:expr $(,)?) => {
         match $states {
             States::Count($count) => $of_count,
             States::IntSum($column) => $body,
@@ -114,7 +116,7 @@ macro_rules! each {
             States::Quantiles($column) => $body,
             States::First($column) => $body,
             States::Last($column) => $body,
-            States::Select($select) => $of_select,
+            States::Select(_) | States::Packed(_) => $of_others,
         }
     };
 }
@@ -143,28 +145,41 @@ impl States {
 
     /// Makes room for so many groups; new ones are empty.
     pub fn resize(&mut self, groups: usize) {
+        if matches!(self, States::Packed(packed) if packed.len() == groups) {
+            return;
+        }
+        self.unpack(groups);
         each!(self, column => column.resize_with(groups, Default::default),
             count counts => counts.resize(groups, 0),
             texts texts => texts.held.resize(groups, None),
-            select _unused => ());
+            others => ());
     }
 
     /// Makes room for so many groups in all without adding any.
     pub fn reserve(&mut self, groups: usize) {
+        self.unpack(groups);
         each!(self, column => column.reserve_exact(groups.saturating_sub(column.len())),
             count counts => counts.reserve_exact(groups.saturating_sub(counts.len())),
             texts texts => texts.held.reserve_exact(groups.saturating_sub(texts.held.len())),
-            select _unused => ());
+            others => ());
+    }
+
+    /// Makes packed states such as can change, with room for so many groups.
+    pub(crate) fn unpack(&mut self, room: usize) {
+        if let States::Packed(packed) = self {
+            *self = packed.unpacked(room);
+        }
     }
 
     /// Takes a batch's rows. The states must have room for every group of the feed.
     pub fn update(&mut self, feed: &Feed<'_>, input: &Input<'_>, scratch: &mut Scratch) {
+        self.unpack(0);
         if let States::Count(counts) = self {
             return count(counts, feed);
         }
         let Some(array) = input.array else { return };
         match self {
-            States::Count(_) => {}
+            States::Count(_) | States::Packed(_) => {}
             States::IntSum(states) => apply(states, ints(feed, array, scratch)),
             States::IntMean(states) => apply(states, ints(feed, array, scratch)),
             States::IntMoments(states) => apply(states, ints(feed, array, scratch)),
@@ -185,7 +200,18 @@ impl States {
 
     /// Adds another part's states: its group `g` becomes `map[g]`. Both are of one kind.
     pub fn merge(&mut self, other: &States, map: &[u32]) {
+        self.unpack(0);
         match (self, other) {
+            (States::Count(own), States::Packed(PackedStates::Counts(others))) => {
+                for (count, group) in others.iter().zip(map) {
+                    own[*group as usize] += u64::from(*count);
+                }
+            }
+            (States::IntSum(own), States::Packed(PackedStates::Sums(others))) => {
+                for (sum, group) in others.iter().zip(map) {
+                    own[*group as usize].0 += i128::from(*sum);
+                }
+            }
             (States::Count(own), States::Count(others)) => {
                 for (count, group) in others.iter().zip(map) {
                     own[*group as usize] += count;
@@ -212,8 +238,11 @@ impl States {
         }
     }
 
-    /// Lets go of what only the taking of rows needs.
+    /// Lets go of what only the taking of rows needs, and packs what can be packed.
     pub fn freeze(&mut self) {
+        if let Some(packed) = PackedStates::of(self) {
+            *self = States::Packed(packed);
+        }
         match self {
             States::Distinct(sets) => sets.freeze(),
             States::ExactDistinct(sets) => sets.freeze(),
@@ -247,6 +276,7 @@ impl States {
             States::First(states) => bytes(states, false),
             States::Last(states) => bytes(states, false),
             States::Select(selection) => selection.memory_bytes(),
+            States::Packed(packed) => packed.memory_bytes(),
         }
     }
 
@@ -269,6 +299,7 @@ impl States {
             States::IntMean(states) if reading == Reading::Value => {
                 states.iter().map(|state| sum(&state.sum)).collect()
             }
+            States::Packed(packed) => Some(packed.numbers()),
             _ => None,
         }
     }
@@ -277,6 +308,8 @@ impl States {
     pub fn cell(&self, group: usize, reading: Reading, kind: ColumnType) -> Cell {
         match self {
             States::Count(counts) => Cell::Int(i128::from(counts[group])),
+            States::Packed(packed @ PackedStates::Counts(_)) => Cell::Int(packed.number(group).into()),
+            States::Packed(packed @ PackedStates::Sums(_)) => whole(packed.number(group).into(), kind),
             States::IntSum(states) => whole(states[group].0, kind),
             States::IntMean(states) => int_mean(&states[group], reading, kind),
             States::FloatSum(states) => Cell::finite(states[group].value()),
