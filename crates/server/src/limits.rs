@@ -36,8 +36,8 @@ const TRACKED_MIN: u64 = 64;
 const TRACKED_BYTES: u64 = 128;
 
 const DAY_S: u64 = 86_400;
-/// Usual length of the field that says where a caller stands.
-const STANDING_BYTES: usize = 32;
+/// The longest field that says where a caller stands: the longest name and two numbers of 20 digits have room in it.
+const STANDING_BYTES_MAX: usize = 64;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -157,8 +157,10 @@ struct Policy {
 impl Policy {
     fn new(limit: Limit, per_minute: u64, burst: u64) -> Option<Self> {
         let rate = Rate::new(per_minute, burst)?;
-        let header = policy_header(limit, rate.burst(), rate.window_s().max(1));
-        Some(Policy { limit, rate, header })
+        // There is one for each limit of the process. Of a text that stays, copies need not be counted, which all cores would do
+        // at the same place.
+        let text = policy_text(limit, rate.burst(), rate.window_s().max(1));
+        Some(Policy { limit, rate, header: HeaderValue::from_static(text.leak()) })
     }
 
     /// With a burst of a minute's worth.
@@ -186,9 +188,8 @@ impl Policy {
 }
 
 /// A policy as `RateLimit-Policy` names it: so many units in so many seconds.
-fn policy_header(limit: Limit, quota: u64, window_s: u64) -> HeaderValue {
-    let text = format!("\"{}\";q={quota};w={window_s}", limit.name());
-    HeaderValue::from_str(&text).expect("digits and letters make a header")
+fn policy_text(limit: Limit, quota: u64, window_s: u64) -> String {
+    format!("\"{}\";q={quota};w={window_s}", limit.name())
 }
 
 /// Where a caller stands, for the headers of the reply.
@@ -204,12 +205,14 @@ impl Stands {
     /// Writes the fields of draft-ietf-httpapi-ratelimit-headers-10: what is left, and seconds until all of it is back.
     fn write(&self, headers: &mut HeaderMap) {
         let Stands { policy, name, remaining, reset_s } = self;
-        let mut text = Vec::with_capacity(STANDING_BYTES);
+        let mut text = [0; STANDING_BYTES_MAX];
+        let mut end = 0;
         let (mut left, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
         for part in ["\"", name, "\";r=", left.format(*remaining), ";t=", reset.format(*reset_s)] {
-            text.extend_from_slice(part.as_bytes());
+            text[end..end + part.len()].copy_from_slice(part.as_bytes());
+            end += part.len();
         }
-        if let Ok(value) = HeaderValue::from_maybe_shared(axum::body::Bytes::from(text)) {
+        if let Ok(value) = HeaderValue::from_bytes(&text[..end]) {
             headers.insert(RATE_LIMIT, value);
             headers.insert(RATE_LIMIT_POLICY, policy.clone());
         }
@@ -239,16 +242,18 @@ impl<K: std::hash::Hash + Eq, V: Default> Tracked<K, V> {
         Tracked { by_key: AnswerCache::new(bytes_max) }
     }
 
-    /// The buckets of a key. Two threads that see it for the first time at the same moment may count one request each for itself.
-    fn of<Q>(&self, key: &Q) -> Arc<V>
+    /// What `look` makes of the buckets of a key. Two threads that see it for the first time at the same moment may count one request
+    /// each for itself.
+    fn of<Q, T>(&self, key: &Q, look: impl Fn(&V) -> T) -> T
     where
         Q: std::hash::Hash + Eq + ?Sized + ToOwned,
         K: std::borrow::Borrow<Q> + From<Q::Owned>,
     {
-        self.by_key.get(key).unwrap_or_else(|| {
+        // Looked at where they are: counting who holds them would take longer than the look.
+        self.by_key.with(key, |buckets| look(buckets)).unwrap_or_else(|| {
             let buckets = Arc::<V>::default();
             self.by_key.insert(K::from(key.to_owned()), Arc::clone(&buckets), TRACKED_BYTES);
-            buckets
+            look(&buckets)
         })
     }
 
@@ -319,14 +324,13 @@ impl Limits {
         now: Instant,
     ) -> Result<Option<Stands>, Excess> {
         let Some(policy) = &self.roles[role as usize] else { return Ok(None) };
-        let caller = self.callers.of(subject);
         let now_ns = self.ns_at(now);
-        let standing = self.counted(policy.take(&caller.requests, 1, now_ns))?;
-        if role != Role::Admin
-            && let Some(limit) = Limit::of_route(path)
-        {
-            self.take_class(role, &caller, limit, now_ns)?;
-        }
+        let class = if role == Role::Admin { None } else { Limit::of_route(path) };
+        let standing = self.counted(self.callers.of(subject, |caller| {
+            let standing = policy.take(&caller.requests, 1, now_ns)?;
+            class.map_or(Ok(()), |limit| self.take_class(role, caller, limit, now_ns))?;
+            Ok(standing)
+        }))?;
         let (policy, name) = (policy.header.clone(), policy.limit.name());
         Ok(Some(Stands { policy, name, remaining: standing.remaining, reset_s: standing.full_in_s }))
     }
@@ -334,13 +338,17 @@ impl Limits {
     /// Counts the questions of a batch past its first, which was counted as the request.
     pub fn further_requests(&self, role: Role, subject: &str, count: u64) {
         if let Some(policy) = self.roles[role as usize].as_ref().filter(|_| count > 0) {
-            self.callers.of(subject).requests.charge(&policy.rate, count, self.now_ns());
+            let now_ns = self.now_ns();
+            self.callers.of(subject, |caller| caller.requests.charge(&policy.rate, count, now_ns));
         }
     }
 
     /// Counts a question that compares two ranges and has to be computed.
     pub fn comparison(&self, role: Role, subject: &str) -> Result<(), Excess> {
-        self.take_class(role, &self.callers.of(subject), Limit::Comparison, self.now_ns())
+        let now_ns = self.now_ns();
+        let taken =
+            self.callers.of(subject, |caller| self.take_class(role, caller, Limit::Comparison, now_ns));
+        self.counted(taken)
     }
 
     /// Admins have the limit of their role alone: classes are there to share a server among those who use it.
@@ -351,7 +359,7 @@ impl Limits {
             _ => (&self.comparison, &caller.comparison),
         };
         match policy {
-            Some(policy) if role != Role::Admin => self.counted(policy.take(bucket, 1, now_ns).map(|_| ())),
+            Some(policy) if role != Role::Admin => policy.take(bucket, 1, now_ns).map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -361,11 +369,13 @@ impl Limits {
         if self.rows.is_none() && self.bytes.is_none() {
             return Ok(());
         }
-        let (caller, now_ns) = (self.callers.of(subject), self.now_ns());
-        let check = |policy: &Option<Policy>, bucket| {
+        let now_ns = self.now_ns();
+        let check = |policy: &Option<Policy>, bucket: &Bucket| {
             policy.as_ref().map_or(Ok(()), |policy| policy.check(bucket, now_ns))
         };
-        self.counted(check(&self.rows, &caller.rows).and_then(|()| check(&self.bytes, &caller.bytes)))
+        self.counted(self.callers.of(subject, |caller| {
+            check(&self.rows, &caller.rows).and_then(|()| check(&self.bytes, &caller.bytes))
+        }))
     }
 
     /// Charges rows and bytes that a key has sent.
@@ -373,13 +383,15 @@ impl Limits {
         if self.rows.is_none() && self.bytes.is_none() {
             return;
         }
-        let (caller, now_ns) = (self.callers.of(subject), self.now_ns());
-        if let Some(policy) = &self.rows {
-            caller.rows.charge(&policy.rate, rows, now_ns);
-        }
-        if let Some(policy) = &self.bytes {
-            caller.bytes.charge(&policy.rate, bytes, now_ns);
-        }
+        let now_ns = self.now_ns();
+        self.callers.of(subject, |caller| {
+            if let Some(policy) = &self.rows {
+                caller.rows.charge(&policy.rate, rows, now_ns);
+            }
+            if let Some(policy) = &self.bytes {
+                caller.bytes.charge(&policy.rate, bytes, now_ns);
+            }
+        });
     }
 
     /// Whether what projects store is counted.
@@ -393,7 +405,8 @@ impl Limits {
             false => Ok(()),
             true => {
                 let retry_after_s = day_left.as_secs() + 1;
-                let policy = policy_header(limit, quota, DAY_S);
+                let policy = HeaderValue::from_str(&policy_text(limit, quota, DAY_S))
+                    .expect("digits and letters make a header");
                 Err(Excess { limit, quota, window_s: DAY_S, retry_after_s, policy })
             }
         };
@@ -413,15 +426,17 @@ impl Limits {
 
     fn arrived_from(&self, address: IpAddr, now: Instant) -> Result<(), Excess> {
         let Some(policy) = &self.address else { return Ok(()) };
-        let bucket = self.addresses.of(&address::key(address));
-        self.counted(policy.take(&bucket, 1, self.ns_at(now)).map(|_| ()))
+        let now_ns = self.ns_at(now);
+        let taken = self.addresses.of(&address::key(address), |bucket| policy.take(bucket, 1, now_ns));
+        self.counted(taken.map(|_| ()))
     }
 
     /// Counts a wrong credential from an address, beyond its request.
     fn failed_credential(&self, address: IpAddr) {
         if let Some(policy) = &self.address {
             let further = self.failed_credential_cost.saturating_sub(1);
-            self.addresses.of(&address::key(address)).charge(&policy.rate, further, self.now_ns());
+            let now_ns = self.now_ns();
+            self.addresses.of(&address::key(address), |bucket| bucket.charge(&policy.rate, further, now_ns));
         }
     }
 

@@ -41,8 +41,17 @@ impl<K: Hash + Eq, V: Clone> AnswerCache<K, V> {
 
     /// The value of a key, which counts as a use.
     pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<V> {
+        self.with(key, V::clone)
+    }
+
+    /// What `look` makes of a key's value, which counts as a use. It looks while others wait: it must be quick, and must not use the
+    /// cache.
+    pub fn with<Q, T>(&self, key: &Q, look: impl FnOnce(&V) -> T) -> Option<T>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         let hash = self.hasher.hash_one(key);
-        self.shard(hash).get(hash, key)
+        self.shard(hash).get(hash, key).map(look)
     }
 
     /// Keeps a value in the place of an earlier one of that key, which is given back. `bytes` is what key and value hold. A value
@@ -157,14 +166,14 @@ impl<K: Eq, V: Clone> Shard<K, V> {
         Shard { table: HashTable::new(), nodes: Vec::new(), free: Vec::new(), newest: NONE, oldest: NONE }
     }
 
-    fn get<Q: Equivalent<K> + ?Sized>(&mut self, hash: u64, key: &Q) -> Option<V> {
+    fn get<Q: Equivalent<K> + ?Sized>(&mut self, hash: u64, key: &Q) -> Option<&V> {
         let nodes = &self.nodes;
         let place = *self.table.find(hash, |place| is_key(&nodes[*place as usize], key))?;
         if place != self.newest {
             self.unlink(place);
             self.link(place);
         }
-        self.nodes[place as usize].entry.as_ref().map(|entry| entry.value.clone())
+        self.nodes[place as usize].entry.as_ref().map(|entry| &entry.value)
     }
 
     fn push(&mut self, hash: u64, key: K, value: V, bytes: u64, hash_of: impl Fn(&Node<K, V>) -> u64) {

@@ -18,6 +18,9 @@ const DEBT_NS_MAX: u64 = 10 * MINUTE_NS;
 pub struct Rate {
     per_minute: u64,
     burst: u64,
+    /// Nano-seconds in which a whole bucket comes back, and one unit.
+    tolerance_ns: u64,
+    unit_ns: u64,
 }
 
 /// Where a bucket stands after a request.
@@ -39,7 +42,13 @@ pub struct Empty {
 impl Rate {
     /// A rate; none for 0, which means no limit. The bucket holds `burst`, but at least one unit.
     pub fn new(per_minute: u64, burst: u64) -> Option<Self> {
-        (per_minute > 0).then_some(Rate { per_minute, burst: burst.max(1) })
+        let burst = burst.max(1);
+        (per_minute > 0).then(|| Rate {
+            per_minute,
+            burst,
+            tolerance_ns: cost_ns(burst, per_minute),
+            unit_ns: cost_ns(1, per_minute),
+        })
     }
 
     /// Units a full bucket holds.
@@ -54,26 +63,30 @@ impl Rate {
 
     /// Seconds in which an empty bucket fills, rounded up.
     pub fn window_s(&self) -> u64 {
-        seconds(self.tolerance_ns())
+        seconds(self.tolerance_ns)
     }
 
     /// Nano-seconds in which so many units come back.
     fn cost_ns(&self, units: u64) -> u64 {
-        let ns = u128::from(units) * u128::from(MINUTE_NS) / u128::from(self.per_minute);
-        // Far below overflow when added to a moment; a century is for ever.
-        u64::try_from(ns).unwrap_or(u64::MAX).min(u64::MAX / 4)
-    }
-
-    fn tolerance_ns(&self) -> u64 {
-        self.cost_ns(self.burst)
+        if units == 1 { self.unit_ns } else { cost_ns(units, self.per_minute) }
     }
 
     /// What is left where the bucket is full again in `ahead_ns`.
     fn standing(&self, ahead_ns: u64) -> Standing {
-        let left_ns = self.tolerance_ns().saturating_sub(ahead_ns);
-        let left = u128::from(left_ns) * u128::from(self.per_minute) / u128::from(MINUTE_NS);
-        Standing { remaining: (left as u64).min(self.burst), full_in_s: seconds(ahead_ns) }
+        let left_ns = self.tolerance_ns.saturating_sub(ahead_ns);
+        let left = match left_ns.checked_mul(self.per_minute) {
+            // Usual numbers fit, and are divided much faster.
+            Some(product) => product / MINUTE_NS,
+            None => (u128::from(left_ns) * u128::from(self.per_minute) / u128::from(MINUTE_NS)) as u64,
+        };
+        Standing { remaining: left.min(self.burst), full_in_s: seconds(ahead_ns) }
     }
+}
+
+fn cost_ns(units: u64, per_minute: u64) -> u64 {
+    let ns = u128::from(units) * u128::from(MINUTE_NS) / u128::from(per_minute);
+    // Far below overflow when added to a moment; a century is for ever.
+    u64::try_from(ns).unwrap_or(u64::MAX).min(u64::MAX / 4)
 }
 
 fn seconds(ns: u64) -> u64 {
@@ -87,7 +100,7 @@ pub struct Bucket(AtomicU64);
 impl Bucket {
     /// Takes units, or nothing where there are too few.
     pub fn take(&self, rate: &Rate, units: u64, now_ns: u64) -> Result<Standing, Empty> {
-        let (cost_ns, tolerance_ns) = (rate.cost_ns(units), rate.tolerance_ns());
+        let (cost_ns, tolerance_ns) = (rate.cost_ns(units), rate.tolerance_ns);
         let ahead_ns = |full_ns: u64| full_ns.saturating_sub(now_ns) + cost_ns;
         let take = |full_ns| (ahead_ns(full_ns) <= tolerance_ns).then(|| now_ns + ahead_ns(full_ns));
         match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
@@ -99,13 +112,13 @@ impl Bucket {
     /// Whether something is left, without taking any of it.
     pub fn check(&self, rate: &Rate, now_ns: u64) -> Result<(), Empty> {
         let ahead_ns = self.0.load(Ordering::Relaxed).saturating_sub(now_ns);
-        let tolerance_ns = rate.tolerance_ns();
+        let tolerance_ns = rate.tolerance_ns;
         if ahead_ns < tolerance_ns { Ok(()) } else { Err(empty(ahead_ns - tolerance_ns + 1)) }
     }
 
     /// Takes units whether they are there or not; what is missing is owed.
     pub fn charge(&self, rate: &Rate, units: u64, now_ns: u64) {
-        let (cost_ns, ahead_ns_max) = (rate.cost_ns(units), rate.tolerance_ns().saturating_add(DEBT_NS_MAX));
+        let (cost_ns, ahead_ns_max) = (rate.cost_ns(units), rate.tolerance_ns.saturating_add(DEBT_NS_MAX));
         let charge = |full_ns: u64| {
             let ahead_ns = full_ns.saturating_sub(now_ns).saturating_add(cost_ns);
             Some(now_ns + ahead_ns.min(ahead_ns_max))
