@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use tidewater_engine::{
     Access, OWN_DATASET, OWN_PROJECT, Permission, Permissions, Reach, Refusal, Role, Visibility,
     default_project, is_own_project,
@@ -21,17 +21,16 @@ use tidewater_engine::{
 use tidewater_model::names::{ProjectName, excerpt};
 use tidewater_model::query::{Bounds, QueryRequest};
 
-use crate::app::AppState;
+use crate::app::App;
 use crate::auth::jwt::is_jwt;
 use crate::body::parameter_values;
+use crate::dispatch::Call;
 use crate::limits::Excess;
-use crate::observe::RequestId;
+use crate::observe::{Looked, RequestId};
 use crate::problem::Problem;
 
-/// The header that names a project.
-const X_PROJECT: &str = "x-project";
 /// The header that carries a key where `Authorization` is taken.
-const X_API_KEY: &str = "x-api-key";
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// A verified caller.
 #[derive(Clone, Debug)]
@@ -217,7 +216,7 @@ impl Caller {
     }
 
     /// Counts the request against the caller's limits. Sending rows has limits of its own, which count rows.
-    fn count(&self, permission: Permission, id: &RequestId, app: &AppState) -> Result<(), Excess> {
+    fn count(&self, permission: Permission, id: &RequestId, app: &App) -> Result<(), Excess> {
         if permission == Permission::Ingest {
             return Ok(());
         }
@@ -290,7 +289,7 @@ fn check_origin(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 impl Caller {
-    async fn of(parts: &Parts, id: &RequestId, app: &AppState) -> Result<Self, Problem> {
+    async fn of(parts: &Parts, id: &RequestId, app: &App) -> Result<Self, Problem> {
         let secret = secret(&parts.headers)?;
         let now = id.arrived().at;
         let access = match &app.jwts {
@@ -305,7 +304,8 @@ impl Caller {
         }
         id.set_caller(&access);
         let query_projects = parts.uri.query().map_or(Ok(Vec::new()), query_projects)?;
-        let header_project = match parts.headers.get(X_PROJECT).map(|value| value.to_str()) {
+        let header_project = id.seen().get(Looked::Project, &parts.headers);
+        let header_project = match header_project.map(|value| value.to_str()) {
             None => None,
             Some(Ok(name)) => Some(name.to_owned()),
             Some(Err(_)) => {
@@ -324,21 +324,25 @@ impl Caller {
 fn secret(headers: &HeaderMap) -> Result<&str, Problem> {
     let unauthorized = |code, detail: &str| Problem::new(StatusCode::UNAUTHORIZED, code, detail);
     if let Some(value) = headers.get(AUTHORIZATION) {
-        let token = value.to_str().ok().and_then(|text| text.split_once(' '));
-        return match token {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
-                Ok(token.trim())
-            }
-            _ => Err(unauthorized("invalid_credentials", "the Authorization header must be 'Bearer KEY'")),
-        };
+        let token = value.to_str().ok().and_then(bearer);
+        let detail = "the Authorization header must be 'Bearer KEY'";
+        return token.ok_or_else(|| unauthorized("invalid_credentials", detail));
     }
-    match headers.get(X_API_KEY).map(|value| value.to_str()) {
+    match headers.get(&X_API_KEY).map(|value| value.to_str()) {
         Some(Ok(key)) if !key.trim().is_empty() => Ok(key.trim()),
         Some(_) => Err(unauthorized("invalid_credentials", "the X-API-Key header holds no key")),
         None => {
             Err(unauthorized("missing_credentials", "send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"))
         }
     }
+}
+
+/// The token of `Bearer TOKEN`; the scheme is in any case.
+fn bearer(credentials: &str) -> Option<&str> {
+    const SCHEME: &str = "bearer ";
+    let (scheme, token) = credentials.split_at_checked(SCHEME.len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty()).then_some(token)
 }
 
 fn refused(refusal: Refusal) -> Problem {
@@ -354,14 +358,10 @@ fn query_projects(query: &str) -> Result<Vec<String>, Problem> {
     parameter_values(query, "project").collect()
 }
 
-impl<P: Needed> FromRequestParts<AppState> for May<P> {
+impl<P: Needed> FromRequestParts<Call> for May<P> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
-        let id = parts
-            .extensions
-            .get::<RequestId>()
-            .expect("every request passes 'observe', which gives it an id");
+    async fn from_request_parts(parts: &mut Parts, Call { app, id }: &Call) -> Result<Self, Problem> {
         let caller = Caller::of(parts, id, app).await?;
         caller.require(P::PERMISSION)?;
         if !P::PERMISSION.tells_rows_apart() {

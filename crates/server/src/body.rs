@@ -17,8 +17,8 @@ use serde_json::Value;
 use tidewater_decode::{DecodeError, Encoding, decompress};
 use tidewater_engine::{EngineError, Permit};
 
-use crate::app::AppState;
 use crate::config::ServerConfig;
+use crate::dispatch::Call;
 use crate::problem::Problem;
 
 /// Bytes of a JSON body that is not rows (questions, definitions, keys), decompressed. The largest sensible one is a question
@@ -33,10 +33,10 @@ pub struct JsonBody(pub Value);
 /// The bytes of a JSON body, for readers that keep the order of members.
 pub struct TextBody(pub Bytes);
 
-impl FromRequest<AppState> for TextBody {
+impl FromRequest<Call> for TextBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
+    async fn from_request(request: Request, Call { app, .. }: &Call) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             let media_type = media_type(request.headers()).unwrap_or_default();
             let detail = format!("this route takes application/json, not '{media_type}'");
@@ -52,11 +52,11 @@ impl FromRequest<AppState> for TextBody {
     }
 }
 
-impl FromRequest<AppState> for JsonBody {
+impl FromRequest<Call> for JsonBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &AppState) -> Result<Self, Problem> {
-        let TextBody(body) = TextBody::from_request(request, app).await?;
+    async fn from_request(request: Request, call: &Call) -> Result<Self, Problem> {
+        let TextBody(body) = TextBody::from_request(request, call).await?;
         json(&body).map(JsonBody)
     }
 }
@@ -252,12 +252,17 @@ pub fn parameter_values<'a>(
 
 /// `application/x-www-form-urlencoded`, as the URL standard reads it.
 fn unescape(text: &str) -> Result<String, Problem> {
+    percent_decoded(&text.replace('+', " "))
+        .ok_or_else(|| Problem::bad_request("invalid_utf8", "the URL holds bytes that are not UTF-8"))
+}
+
+/// Text with its percent-encoded bytes decoded; none where the outcome is not UTF-8.
+pub fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, tail @ ..] = rest {
         rest = tail;
         match byte {
-            b'+' => bytes.push(b' '),
             b'%' => match tail.get(..2).and_then(hex_pair) {
                 Some(value) => {
                     bytes.push(value);
@@ -268,8 +273,7 @@ fn unescape(text: &str) -> Result<String, Problem> {
             other => bytes.push(*other),
         }
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Problem::bad_request("invalid_utf8", "the URL holds bytes that are not UTF-8"))
+    String::from_utf8(bytes).ok()
 }
 
 fn hex_pair(pair: &[u8]) -> Option<u8> {

@@ -8,12 +8,13 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
+use crate::observe::{Looked, Seen};
 use crate::problem::Problem;
 
 /// Where rows are sent to.
@@ -59,8 +60,8 @@ pub enum Asked {
 }
 
 /// Looks at a request.
-pub fn asked(app: &App, request: &Request) -> Asked {
-    let Some(origin) = request.headers().get(ORIGIN) else { return Asked::Here };
+pub fn asked(app: &App, request: &Request, seen: Seen) -> Asked {
+    let Some(origin) = seen.get(Looked::Origin, request.headers()) else { return Asked::Here };
     let is_publishable = || {
         let path = request.uri().path();
         path.starts_with(INGEST)
@@ -96,11 +97,11 @@ pub fn preflight(asked: &Asked, request: &Request<Body>) -> Option<Response> {
 }
 
 /// Tells the browser that the page may read the response.
-pub fn mark(asked: Asked, headers: &mut HeaderMap) {
+pub fn mark(asked: &Asked, headers: &mut HeaderMap) {
     match asked {
         Asked::Here => return,
         Asked::Allowed(origin) => {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         }
         Asked::Refused => {}

@@ -28,7 +28,7 @@ use crate::problem::Problem;
 
 pub use address::Proxies;
 use bucket::{Bucket, Empty, Rate, Standing};
-pub use guard::guard;
+pub use guard::Guard;
 
 /// Least number of callers that are counted at once, whatever the configuration says: with fewer the map could not keep one.
 const TRACKED_MIN: u64 = 64;

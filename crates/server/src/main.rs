@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod connections;
 mod cors;
+mod dispatch;
 mod exposition;
 mod front;
 mod limits;
@@ -27,6 +28,7 @@ mod replies;
 mod router;
 mod routes;
 mod serve;
+mod shards;
 mod work;
 
 use std::path::PathBuf;

@@ -7,11 +7,14 @@ mod families;
 pub mod process;
 mod text;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use tidewater_store::Histogram;
+use tidewater_store::{Histogram, HistogramCounts};
+
+use crate::shards::{self, SHARDS};
 
 pub use families::{Families, Family, Figure, Kind, Labels, Sampled};
 pub use process::{ProcessFacts, start_time_seconds};
@@ -32,23 +35,31 @@ pub struct RouteId(u16);
 
 impl RouteId {
     /// No route: its number is past every table.
-    #[cfg(test)]
     pub const NONE: RouteId = RouteId(u16::MAX);
+
+    /// The route at a place; a table is filled by hand and never so long that it would not have a number.
+    pub fn at(place: usize) -> Self {
+        u16::try_from(place).map_or(RouteId::NONE, RouteId)
+    }
+
+    /// Its place.
+    pub fn place(self) -> usize {
+        usize::from(self.0)
+    }
 }
 
+/// What is counted of one route.
 #[derive(Debug)]
-struct Route {
-    name: String,
+struct Figures {
     counts: [[AtomicU64; STATUSES.len()]; METHODS.len()],
     durations: Histogram,
     request_sizes: Histogram,
     response_sizes: Histogram,
 }
 
-impl Route {
-    fn new(name: String) -> Self {
-        Route {
-            name,
+impl Figures {
+    fn new() -> Self {
+        Figures {
             counts: Default::default(),
             durations: Histogram::of_durations(),
             request_sizes: Histogram::of_sizes(),
@@ -57,50 +68,64 @@ impl Route {
     }
 }
 
+/// What the threads of one part have counted.
+#[derive(Debug)]
+struct Part {
+    /// By route; the last one stands for all paths without a route. Filled at start and never changed, so that no lock is needed.
+    routes: Box<[Figures]>,
+    /// Requests that began less those that ended; below 0 where they end in another part.
+    in_flight: AtomicI64,
+}
+
 /// Figures of HTTP requests by route.
 #[derive(Debug)]
 pub struct HttpMetrics {
-    /// Filled at start and never changed, so that no lock is needed; the last one stands for all paths without a route.
-    routes: Vec<Route>,
-    paths: matchit::Router<RouteId>,
-    in_flight: AtomicI64,
+    /// Path templates, and the name of all paths without a route at the end.
+    names: Vec<String>,
+    /// Threads count apart and are added up when somebody looks. Made by the first thread of each.
+    parts: [OnceLock<Part>; SHARDS],
     abandoned: AtomicU64,
 }
 
 impl HttpMetrics {
-    /// For routes with these path templates, none of which is met by a path of another; requests to any other count together.
-    pub fn new(routes: impl Iterator<Item = String>) -> Self {
-        let mut paths = matchit::Router::new();
-        let mut known = Vec::new();
-        for name in routes {
-            // Two that overlap count together: the framework's router would not have taken them.
-            if paths.insert(name.as_str(), RouteId(known.len() as u16)).is_ok() {
-                known.push(Route::new(name));
-            }
-        }
-        known.push(Route::new(NO_ROUTE.to_owned()));
-        HttpMetrics { routes: known, paths, in_flight: AtomicI64::new(0), abandoned: AtomicU64::new(0) }
+    /// For routes with these path templates, in their order.
+    pub fn new(templates: impl Iterator<Item = String>) -> Self {
+        let names = templates.chain([NO_ROUTE.to_owned()]).collect();
+        HttpMetrics { names, parts: Default::default(), abandoned: AtomicU64::new(0) }
     }
 
-    /// The route of a request's path.
-    pub fn route(&self, path: &str) -> RouteId {
-        let none = RouteId(self.routes.len() as u16 - 1);
-        self.paths.at(path).map_or(none, |found| *found.value)
-    }
-
-    /// The path template at a place.
+    /// The path template of a route.
     pub fn route_name(&self, route: RouteId) -> &str {
-        self.of(route).map_or(NO_ROUTE, |route| &route.name)
+        &self.names[self.place(route)]
+    }
+
+    fn place(&self, route: RouteId) -> usize {
+        route.place().min(self.names.len() - 1)
+    }
+
+    fn own_part(&self) -> &Part {
+        self.parts[shards::own()].get_or_init(|| Part {
+            routes: self.names.iter().map(|_| Figures::new()).collect(),
+            in_flight: AtomicI64::new(0),
+        })
+    }
+
+    fn own(&self, route: RouteId) -> &Figures {
+        &self.own_part().routes[self.place(route)]
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter_map(OnceLock::get)
     }
 
     /// A request has come.
     pub fn began(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.own_part().in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request's last byte is sent, or its client is gone.
     pub fn ended(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.own_part().in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A client left before the answer.
@@ -110,89 +135,87 @@ impl HttpMetrics {
 
     /// Counts one answered request.
     pub fn answered(&self, route: RouteId, method: &Method, status: StatusCode, elapsed: Duration) {
-        let Some(route) = self.of(route) else { return };
+        let figures = self.own(route);
         let method = method_place(method);
         let status = STATUSES.iter().position(|code| *code == status.as_u16()).unwrap_or(STATUSES.len() - 1);
-        route.counts[method][status].fetch_add(1, Ordering::Relaxed);
-        route.durations.add_duration(elapsed);
+        figures.counts[method][status].fetch_add(1, Ordering::Relaxed);
+        figures.durations.add_duration(elapsed);
     }
 
     /// Bytes of a request's body as they came over the wire.
     pub fn received(&self, route: RouteId, bytes: u64) {
-        if let Some(route) = self.of(route) {
-            route.request_sizes.add(bytes);
-        }
+        self.own(route).request_sizes.add(bytes);
     }
 
     /// Bytes of a response's body as they went over the wire.
     pub fn sent(&self, route: RouteId, bytes: u64) {
-        if let Some(route) = self.of(route) {
-            route.response_sizes.add(bytes);
-        }
-    }
-
-    fn of(&self, route: RouteId) -> Option<&Route> {
-        self.routes.get(usize::from(route.0))
+        self.own(route).response_sizes.add(bytes);
     }
 
     /// Adds all requests seen so far.
     pub fn collect(&self, out: &mut Families) {
-        let requests = out.family(
-            "http_requests_total",
-            Kind::Counter,
-            "Requests answered, by route, method and status. Paths without a route count under the route 'none'.",
-        );
-        for route in &self.routes {
-            for (method, statuses) in METHODS.iter().zip(&route.counts) {
-                for (status, count) in STATUSES.iter().zip(statuses) {
-                    let count = count.load(Ordering::Relaxed);
-                    if count > 0 {
-                        let status = if *status == 0 { "other".to_owned() } else { status.to_string() };
-                        let labels =
-                            [("route", route.name.as_str()), ("method", method), ("status", &status)];
-                        requests.add(&labels, count);
-                    }
-                }
-            }
-        }
+        self.counts(out);
         self.histograms(out);
-        let in_flight = self.in_flight.load(Ordering::Relaxed).max(0);
+        let in_flight: i64 = self.parts().map(|part| part.in_flight.load(Ordering::Relaxed)).sum();
         let help = "Requests whose last byte is not yet sent.";
-        out.single("http_requests_in_flight", Kind::Gauge, help, in_flight);
+        out.single("http_requests_in_flight", Kind::Gauge, help, in_flight.max(0));
         let help =
             "Requests whose client went away before the answer; http_requests_total does not count them.";
         let abandoned = self.abandoned.load(Ordering::Relaxed);
         out.single("tidewater_http_requests_abandoned_total", Kind::Counter, help, abandoned);
     }
 
+    fn counts(&self, out: &mut Families) {
+        let requests = out.family(
+            "http_requests_total",
+            Kind::Counter,
+            "Requests answered, by route, method and status. Paths without a route count under the route 'none'.",
+        );
+        for (place, route) in self.names.iter().enumerate() {
+            for (method, method_name) in METHODS.iter().enumerate() {
+                for (status, code) in STATUSES.iter().enumerate() {
+                    let counts = self.parts().map(|part| &part.routes[place].counts[method][status]);
+                    let count: u64 = counts.map(|count| count.load(Ordering::Relaxed)).sum();
+                    if count > 0 {
+                        let status = if *code == 0 { "other".to_owned() } else { code.to_string() };
+                        let labels =
+                            [("route", route.as_str()), ("method", method_name), ("status", &status)];
+                        requests.add(&labels, count);
+                    }
+                }
+            }
+        }
+    }
+
     fn histograms(&self, out: &mut Families) {
-        type Of = fn(&Route) -> &Histogram;
+        type Of = fn(&Figures) -> &Histogram;
         let histograms: [(&'static str, &'static str, Of, f64); 3] = [
             (
                 "http_request_duration_seconds",
                 "Time from the head of a request to the head of its answer, by route.",
-                |route| &route.durations,
+                |figures| &figures.durations,
                 1e-6,
             ),
             (
                 "http_request_size_bytes",
                 "Bytes of request bodies as they came over the wire, by route.",
-                |route| &route.request_sizes,
+                |figures| &figures.request_sizes,
                 1.0,
             ),
             (
                 "http_response_size_bytes",
                 "Bytes of response bodies as they went over the wire, streamed ones once they have ended, by route.",
-                |route| &route.response_sizes,
+                |figures| &figures.response_sizes,
                 1.0,
             ),
         ];
         for (name, help, of, scale) in histograms {
             let family = out.family(name, Kind::Histogram, help);
-            for route in &self.routes {
-                let counts = of(route).read();
+            for (place, route) in self.names.iter().enumerate() {
+                let parts = self.parts().map(|part| of(&part.routes[place]).read());
+                let counts = parts.reduce(HistogramCounts::merged).unwrap_or_default();
                 if counts.count() > 0 {
-                    family.histogram(&[("route", &route.name)], &counts, scale);
+                    family.histogram(&[("route", route)], &counts, scale);
                 }
             }
         }
@@ -215,13 +238,12 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_labels_escaped() {
         let metrics = HttpMetrics::new(["/a\"b".to_owned()].into_iter());
-        let route = metrics.route("/a\"b");
+        let route = RouteId::at(0);
         for ms in [1, 2, 700] {
             metrics.answered(route, &Method::POST, StatusCode::OK, Duration::from_millis(ms));
             metrics.sent(route, 300);
         }
-        let none = metrics.route("/b");
-        metrics.answered(none, &Method::TRACE, StatusCode::IM_A_TEAPOT, Duration::ZERO);
+        metrics.answered(RouteId::NONE, &Method::TRACE, StatusCode::IM_A_TEAPOT, Duration::ZERO);
         let mut families = Families::default();
         metrics.collect(&mut families);
         let text = to_text(&families);
@@ -234,6 +256,31 @@ mod tests {
             r#"http_response_size_bytes_bucket{route="/a\"b",le="256"} 0"#,
             r#"http_response_size_bytes_count{route="/a\"b"} 3"#,
             "http_requests_in_flight 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn threads_count_apart_and_are_added_up() {
+        let metrics = HttpMetrics::new(["/a".to_owned()].into_iter());
+        // Begun by one thread and ended by others, as requests are that move from one to another.
+        (0..4).for_each(|_| metrics.began());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    metrics.answered(RouteId::at(0), &Method::GET, StatusCode::OK, Duration::from_millis(1));
+                    metrics.ended();
+                });
+            }
+        });
+        let mut families = Families::default();
+        metrics.collect(&mut families);
+        let text = to_text(&families);
+        for line in [
+            r#"http_requests_total{route="/a",method="GET",status="200"} 3"#,
+            r#"http_request_duration_seconds_count{route="/a"} 3"#,
+            "http_requests_in_flight 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

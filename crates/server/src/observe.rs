@@ -1,9 +1,10 @@
 //! Around every request: its id and trace, its counters, its one log line, and the body of its problem.
 
 mod asked;
-mod bodies;
+pub mod bodies;
 mod events;
 mod observer;
+mod seen;
 mod shape;
 mod trace;
 
@@ -16,7 +17,6 @@ use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use tidewater_engine::Access;
 use tidewater_model::names::ProjectName;
 use tidewater_model::time::Timestamp;
@@ -24,12 +24,13 @@ use tidewater_model::time::Timestamp;
 use crate::app::{App, AppState};
 use crate::cors;
 use crate::limits::Stands;
-use crate::metrics::{HttpMetrics, RouteId, method_name};
+use crate::metrics::{RouteId, method_name};
 use crate::problem::Problem;
 
 pub use asked::{Answered, asked};
 pub use events::{About, Event, QuestionEvent, RequestEvent, RowCounts, RowsEvent};
 pub use observer::Observer;
+pub use seen::{Looked, Seen};
 use trace::{TRACEPARENT, write_hex};
 pub use trace::{TraceContext, random_id};
 
@@ -38,20 +39,42 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken from a client: it is repeated in replies and logs.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What names a request: its id for people, its place in a trace for tools. Handlers find it among the request's extensions.
+/// Length of an id that is made here.
+const MADE_ID_BYTES: usize = 17;
+
+/// What names a request: its id for people, its place in a trace for tools. Handlers get it as part of their state (`dispatch`).
 #[derive(Clone, Debug)]
 pub struct RequestId(Arc<Named>);
 
 #[derive(Debug)]
 struct Named {
-    id: Box<str>,
+    id: IdText,
     trace: TraceContext,
     route: RouteId,
     arrived: Arrival,
+    seen: Seen,
     /// Filled on the way by whoever learns it first.
     caller: OnceLock<Arc<Access>>,
     project: OnceLock<ProjectName>,
     stands: OnceLock<Stands>,
+}
+
+/// The text of an id.
+#[derive(Debug)]
+enum IdText {
+    /// The client's.
+    Given(Box<str>),
+    /// Made here.
+    Made([u8; MADE_ID_BYTES]),
+}
+
+impl IdText {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            IdText::Given(text) => text.as_bytes(),
+            IdText::Made(text) => text,
+        }
+    }
 }
 
 /// When a request came, by both clocks. They are read once: on a virtual machine that takes as long as a look into a table.
@@ -78,7 +101,8 @@ impl Arrival {
 impl RequestId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0.id
+        // Digits and a dash, or a string before.
+        std::str::from_utf8(self.0.id.as_bytes()).unwrap_or_default()
     }
 
     /// The trace it belongs to.
@@ -113,6 +137,11 @@ impl RequestId {
         self.0.arrived
     }
 
+    /// Which of the usual headers it has.
+    pub fn seen(&self) -> Seen {
+        self.0.seen
+    }
+
     /// The route it is for.
     pub fn route(&self) -> RouteId {
         self.0.route
@@ -130,16 +159,18 @@ impl RequestId {
 
     /// The client's own id where it is short and plain, else a new one; the client's trace, or a new one.
     fn of(headers: &HeaderMap, route: RouteId, arrived: Arrival) -> Self {
-        let given = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
+        let seen = Seen::of(headers);
+        let given = seen.get(Looked::RequestId, headers).and_then(|value| value.to_str().ok());
         let id = match given {
-            Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => Box::from(id),
-            _ => next_request_id(),
+            Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => IdText::Given(Box::from(id)),
+            _ => IdText::Made(made_id()),
         };
         RequestId(Arc::new(Named {
             id,
-            trace: TraceContext::of(headers),
+            trace: TraceContext::of(seen.get(Looked::Traceparent, headers)),
             route,
             arrived,
+            seen,
             caller: OnceLock::new(),
             project: OnceLock::new(),
             stands: OnceLock::new(),
@@ -155,22 +186,27 @@ impl RequestId {
 
     /// Writes the id and the place in the trace into the head of the response.
     fn write(&self, headers: &mut HeaderMap) {
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(self.0.id.as_bytes())) {
+        if let Ok(value) = HeaderValue::from_bytes(self.0.id.as_bytes()) {
             headers.insert(X_REQUEST_ID, value);
         }
         headers.insert(TRACEPARENT, self.0.trace.header());
     }
 }
 
+/// A new id, for what has no request of its own.
+pub fn next_request_id() -> String {
+    String::from_utf8_lossy(&made_id()).into_owned()
+}
+
 /// A new id, for a request without one: eight digits that tell processes apart, a dash, and a count.
-pub fn next_request_id() -> Box<str> {
+fn made_id() -> [u8; MADE_ID_BYTES] {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let count = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let mut id = [b'-'; 17];
+    let mut id = [b'-'; MADE_ID_BYTES];
     write_hex(&process_id().to_be_bytes(), &mut id[..8]);
     // After four billion requests the count begins anew.
     write_hex(&count[4..], &mut id[9..]);
-    std::str::from_utf8(&id).unwrap_or_default().into()
+    id
 }
 
 /// Distinguishes ids of this process from those before a restart.
@@ -179,51 +215,80 @@ fn process_id() -> u32 {
     *ID.get_or_init(|| getrandom::u32().unwrap_or_else(|_| std::process::id()))
 }
 
-/// Counts a request that is not answered as abandoned: its client went away, and the future that answers it was dropped.
-struct Unanswered<'a>(&'a HttpMetrics);
+/// A request from its head to the head of its answer.
+pub struct Observed {
+    app: AppState,
+    id: RequestId,
+    method: Method,
+    origin: cors::Asked,
+    received_bytes: Option<u64>,
+    is_answered: bool,
+}
 
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        self.0.abandoned();
-        self.0.ended();
+impl Observed {
+    /// Counts a request and names it.
+    pub fn begin(app: &AppState, request: &Request) -> Self {
+        let arrived = Arrival::now(app);
+        let route = app.routes.of(request.uri().path());
+        let id = RequestId::of(request.headers(), route, arrived);
+        app.http.began();
+        Observed {
+            app: app.clone(),
+            method: request.method().clone(),
+            origin: cors::asked(app, request, id.seen()),
+            id,
+            received_bytes: request.body().size_hint().exact(),
+            is_answered: false,
+        }
+    }
+
+    /// The server's components.
+    pub fn app(&self) -> &AppState {
+        &self.app
+    }
+
+    /// Its names.
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// The answer to a browser that asks before it sends; none for any other request.
+    pub fn preflight(&self, request: &Request) -> Option<Response> {
+        cors::preflight(&self.origin, request)
+    }
+
+    /// Completes the answer, counts it and tells about it.
+    pub fn end(mut self, response: Response) -> Response {
+        self.is_answered = true;
+        let Observed { app, id, method, received_bytes, .. } = &self;
+        let Arrival { instant, .. } = id.arrived();
+        let (route, elapsed) = (id.route(), instant.elapsed());
+        app.http.answered(route, method, response.status(), elapsed);
+        let mut response = complete(response, id, method, app.http.route_name(route), elapsed);
+        cors::mark(&self.origin, response.headers_mut());
+        let event = Event::Request(RequestEvent {
+            at: id.arrived().after(elapsed),
+            route,
+            method: method_name(method),
+            status: response.status().as_u16(),
+            elapsed_us: elapsed.as_micros() as u64,
+            received_bytes: *received_bytes,
+            sent_bytes: response.body().size_hint().exact(),
+            id: id.clone(),
+        });
+        app.observer.note(event);
+        bodies::count_response(app, route, response)
     }
 }
 
-/// Answers a request with `answer`, which gets it with its id among its extensions.
-pub async fn observe(
-    app: &AppState,
-    mut request: Request,
-    answer: impl AsyncFnOnce(Request, &RequestId) -> Response,
-) -> Response {
-    let arrived = Arrival::now(app);
-    let route = app.http.route(request.uri().path());
-    let id = RequestId::of(request.headers(), route, arrived);
-    let method = request.method().clone();
-    request.extensions_mut().insert(id.clone());
-    app.http.began();
-    let unanswered = Unanswered(&app.http);
-    let received_bytes = request.body().size_hint().exact();
-    let origin = cors::asked(app, &request);
-    let response = match cors::preflight(&origin, &request) {
-        Some(response) => response,
-        None => answer(bodies::count_request(app, route, request), &id).await,
-    };
-    let elapsed = arrived.instant.elapsed();
-    std::mem::forget(unanswered);
-    app.http.answered(route, &method, response.status(), elapsed);
-    let mut response = complete(response, &id, &method, app.http.route_name(route), elapsed);
-    cors::mark(origin, response.headers_mut());
-    app.observer.note(Event::Request(RequestEvent {
-        at: arrived.after(elapsed),
-        route,
-        method: method_name(&method),
-        status: response.status().as_u16(),
-        elapsed_us: elapsed.as_micros() as u64,
-        received_bytes,
-        sent_bytes: response.body().size_hint().exact(),
-        id,
-    }));
-    bodies::count_response(app, route, response)
+impl Drop for Observed {
+    fn drop(&mut self) {
+        // Its client went away, and the future that answers it was dropped.
+        if !self.is_answered {
+            self.app.http.abandoned();
+            self.app.http.ended();
+        }
+    }
 }
 
 /// Adds what every response has, logs it, and writes the body of a problem.
@@ -258,12 +323,16 @@ fn problem_of(response: &mut Response) -> Option<Problem> {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         return Some(problem);
     }
-    let is_text =
-        response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
-    let is_refusal = response.status().is_client_error() && is_text;
-    is_refusal.then(|| {
-        Problem::new(response.status(), "malformed_request", "the request line or its headers do not read")
-    })
+    let is_text = || {
+        response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/plain"))
+    };
+    let is_refusal = response.status().is_client_error() && is_text();
+    is_refusal.then(|| Problem { status: response.status(), ..unreadable() })
+}
+
+/// The refusal of a request that is HTTP and yet cannot be read.
+pub fn unreadable() -> Problem {
+    Problem::bad_request("malformed_request", "the request line or its headers do not read")
 }
 
 fn log(problem: &Problem, id: &RequestId, method: &Method, route: &str) {

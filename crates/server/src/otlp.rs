@@ -110,7 +110,7 @@ impl Otlp {
 
     /// Exports what waits, and every metric. What does not arrive is not tried again: metrics are sums, and the next export has them.
     pub async fn export(self: &Arc<Self>, app: &AppState) {
-        let (otlp, app) = (Arc::clone(self), Arc::clone(app));
+        let (otlp, app) = (Arc::clone(self), app.clone());
         let exported = tokio::task::spawn_blocking(move || otlp.export_now(&app)).await;
         if let Err(error) = exported {
             tracing::error!(error = &error as &dyn std::error::Error, "an export panicked");

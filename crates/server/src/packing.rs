@@ -15,41 +15,53 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 use tower_service::Service;
 
 use crate::answer::{PACKED_BYTES_MIN, PARQUET};
+use crate::observe::{Looked, Seen};
 
-/// What a request asks of the packing of its response.
-pub struct Packing(Option<HeaderMap>);
+/// What a request asks of the packing of its response: each of its `Accept-Encoding`.
+pub struct Packing(Vec<HeaderValue>);
 
 impl Packing {
-    /// Reads a request.
-    pub fn asked(request: &Request<Body>) -> Self {
-        let headers = request.headers();
-        let asked = || headers.get_all(ACCEPT_ENCODING).iter().map(|value| (ACCEPT_ENCODING, value.clone()));
-        Packing(headers.contains_key(ACCEPT_ENCODING).then(|| asked().collect()))
+    /// Reads the head of a request.
+    pub fn asked(headers: &HeaderMap, seen: Seen) -> Self {
+        if !seen.has(Looked::AcceptEncoding) {
+            return Packing(Vec::new());
+        }
+        Packing(headers.get_all(ACCEPT_ENCODING).iter().cloned().collect())
     }
 
-    /// Packs a response that is worth it.
-    pub async fn apply(self, mut response: Response<Body>) -> Response<Body> {
-        let worth_it = SizeAbove::new(PACKED_BYTES_MIN as u64)
-            .and(DefaultPredicate::new())
-            .and(NotForContentType::const_new(PARQUET));
+    /// Whether a response is to be packed. One that is not, because nobody asks for it, says so to caches.
+    pub fn is_due(&self, response: &mut Response<Body>) -> bool {
+        let bytes = response.body().size_hint().exact();
+        // Most are small, and their heads need not be looked at.
+        if bytes.is_some_and(|bytes| bytes < PACKED_BYTES_MIN as u64) {
+            return false;
+        }
         // A handler that says what its response varies by has packed it, or left it as it is, on purpose; it leaves what is written
         // while it is sent.
         let is_varied = response.headers().contains_key(VARY);
-        let is_whole = response.body().size_hint().exact().is_some();
-        if (is_varied && is_whole) || !worth_it.should_compress(&response) {
-            return response;
+        if (is_varied && bytes.is_some()) || !worth_it().should_compress(response) {
+            return false;
         }
-        let Some(headers) = self.0 else {
-            if !is_varied {
-                response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
-            }
-            return response;
-        };
+        if self.0.is_empty() && !is_varied {
+            response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        !self.0.is_empty()
+    }
+
+    /// Packs a response.
+    pub async fn pack(self, response: Response<Body>) -> Response<Body> {
         let mut request = Request::new(());
-        *request.headers_mut() = headers;
-        let Ok(response) = Compression::new(Once(Some(response))).compress_when(worth_it).call(request).await;
+        request.headers_mut().extend(self.0.into_iter().map(|value| (ACCEPT_ENCODING, value)));
+        let Ok(response) =
+            Compression::new(Once(Some(response))).compress_when(worth_it()).call(request).await;
         response.map(Body::new)
     }
+}
+
+fn worth_it() -> impl Predicate {
+    SizeAbove::new(PACKED_BYTES_MIN as u64)
+        .and(DefaultPredicate::new())
+        .and(NotForContentType::const_new(PARQUET))
 }
 
 /// A response as the service that the library packs the responses of.

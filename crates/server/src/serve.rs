@@ -204,11 +204,11 @@ impl Background {
                 fresh_keys
             );
         })];
-        let observed = Arc::clone(app);
+        let observed = app.clone();
         tasks
             .push(tokio::spawn(async move { observed.observer.run(&observed.engine, &observed.http).await }));
         if let Some(otlp) = app.observer.otlp() {
-            let (otlp, app) = (Arc::clone(otlp), Arc::clone(app));
+            let (otlp, app) = (Arc::clone(otlp), app.clone());
             tasks.push(tokio::spawn(async move { otlp.run(app).await }));
         }
         Background(tasks)

@@ -78,6 +78,13 @@ impl HistogramCounts {
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
+
+    /// With what another histogram of the same bounds has counted.
+    pub fn merged(mut self, other: HistogramCounts) -> Self {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(own, other)| *own += other);
+        self.sum += other.sum;
+        self
+    }
 }
 
 #[cfg(test)]
@@ -94,5 +101,7 @@ mod tests {
         assert_eq!((counts.counts[0], counts.counts[1]), (2, 1));
         assert_eq!(counts.counts[counts.bounds.len() - 1..], [1, 1]);
         assert_eq!((counts.count(), counts.sum), (5, 60_000_202));
+        let twice = counts.clone().merged(counts);
+        assert_eq!((twice.counts[0], twice.count(), twice.sum), (4, 10, 120_000_404));
     }
 }

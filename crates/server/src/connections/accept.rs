@@ -151,13 +151,16 @@ impl Server {
         let wire = Wire::new(stream, Arc::clone(&link));
         let Some(transport) = self.encrypt(wire, &link).await else { return };
         let talk = Talk::new(transport, Arc::clone(&link));
+        let front = self.front.of_connection();
         let requests = service_fn(|request| {
             // Boxed, so that an idle connection does not hold the room that a request needs.
-            Box::pin(answer(self.front.clone(), Arc::clone(&link), request))
+            Box::pin(answer(&front, &link, request))
         });
         let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(talk), requests));
         loop {
             tokio::select! {
+                // In this order; drawing lots each time takes longer than the look.
+                biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, peer = %link.peer, "a connection ended early");

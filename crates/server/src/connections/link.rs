@@ -259,6 +259,11 @@ pub struct InFlight {
 }
 
 impl InFlight {
+    /// The connection it came over.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// The response's head is ready.
     pub fn answers(&mut self) {
         self.is_answering = true;

@@ -10,23 +10,34 @@ use super::{Limits, Stands};
 use crate::observe::RequestId;
 use crate::problem::Problem;
 
-/// Answers a request of a peer with `answer`, unless its address is over its limit.
-pub async fn guard(
-    limits: &Limits,
-    request: Request,
-    peer: SocketAddr,
-    id: &RequestId,
-    answer: impl AsyncFnOnce(Request) -> Response,
-) -> Response {
-    let address = address(limits, &request, peer);
-    if let Some(Err(excess)) = address.map(|address| limits.arrived_from(address, id.arrived().instant)) {
-        return with_headers(Problem::from(excess).into_response(), None);
+/// A request that was let in, as far as its address matters to its reply.
+pub struct Guard {
+    /// None where the address is not counted.
+    address: Option<IpAddr>,
+}
+
+impl Guard {
+    /// Counts a request of a peer; the reply to it where its address is over its limit.
+    pub fn enter(
+        limits: &Limits,
+        request: &Request,
+        peer: SocketAddr,
+        id: &RequestId,
+    ) -> Result<Self, Response> {
+        let address = address(limits, request, peer);
+        match address.map_or(Ok(()), |address| limits.arrived_from(address, id.arrived().instant)) {
+            Ok(()) => Ok(Guard { address }),
+            Err(excess) => Err(with_headers(Problem::from(excess).into_response(), None)),
+        }
     }
-    let response = answer(request).await;
-    if let Some(address) = address.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
-        limits.failed_credential(address);
+
+    /// Completes the reply.
+    pub fn leave(self, limits: &Limits, response: Response, id: &RequestId) -> Response {
+        if let Some(address) = self.address.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
+            limits.failed_credential(address);
+        }
+        with_headers(response, id.standing())
     }
-    with_headers(response, id.standing())
 }
 
 /// Says where the caller stands, or which limit it is over.

@@ -44,7 +44,7 @@ struct Counted {
 
 impl Counted {
     fn new(app: &AppState, route: RouteId, is_response: bool, inner: Body) -> Self {
-        Counted { app: AppState::clone(app), route, is_response, bytes: 0, inner }
+        Counted { app: app.clone(), route, is_response, bytes: 0, inner }
     }
 }
 

@@ -5,8 +5,7 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use bytes::Bytes;
+use axum::http::{HeaderName, HeaderValue};
 
 /// The header, in and out.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -31,8 +30,8 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// The caller's trace, or a new one where it sent none that can be read: a bad one must not break the request.
-    pub fn of(headers: &HeaderMap) -> Self {
-        let parent = headers.get(&TRACEPARENT).and_then(|value| parse(value.as_bytes()));
+    pub fn of(traceparent: Option<&HeaderValue>) -> Self {
+        let parent = traceparent.and_then(|value| parse(value.as_bytes()));
         let span_id = random_id();
         match parent {
             Some((trace_id, parent_id, flags)) => {
@@ -62,8 +61,7 @@ impl TraceContext {
         write_hex(&self.trace_id.to_be_bytes(), &mut text[3..35]);
         write_hex(&self.span_id.to_be_bytes(), &mut text[36..52]);
         write_hex(&[self.flags], &mut text[53..]);
-        let text = Bytes::copy_from_slice(&text);
-        HeaderValue::from_maybe_shared(text).expect("digits and dashes make a header")
+        HeaderValue::from_bytes(&text).expect("digits and dashes make a header")
     }
 }
 
@@ -98,12 +96,22 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
+/// The two digits of every byte.
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Writes bytes as hexadecimal digits, two for each.
 pub(super) fn write_hex(bytes: &[u8], out: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+    for (byte, pair) in bytes.iter().zip(out.as_chunks_mut::<2>().0) {
+        *pair = HEX_PAIRS[usize::from(*byte)];
     }
 }
 
@@ -128,8 +136,7 @@ mod tests {
     use super::*;
 
     fn of(value: &str) -> TraceContext {
-        let value = HeaderValue::from_str(value).expect("a value");
-        TraceContext::of(&HeaderMap::from_iter([(TRACEPARENT, value)]))
+        TraceContext::of(Some(&HeaderValue::from_str(value).expect("a value")))
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tidewater_engine::EngineError;
 
 use crate::app::AppState;
 use crate::auth::{self, May};
+use crate::dispatch::Name;
 use crate::openapi::schema;
 use crate::problem::{Problem, chain};
 use crate::routes::rows::job_json;
@@ -41,7 +42,7 @@ pub async fn queries(
 pub async fn cancel(
     State(app): State<AppState>,
     caller: May<auth::Operate>,
-    Path(id): Path<String>,
+    Name(id): Name,
 ) -> Result<StatusCode, Problem> {
     let id: u64 = id.parse().map_err(|_| Problem::from(EngineError::UnknownQuery))?;
     let running = app.engine.running();
@@ -59,7 +60,7 @@ pub async fn cancel(
 pub async fn job(
     State(app): State<AppState>,
     caller: May<auth::Delete>,
-    Path(id): Path<String>,
+    Name(id): Name,
 ) -> Result<Json<Value>, Problem> {
     let job = app.engine.jobs().get(&id)?;
     if caller.sees(&job.project)? { Ok(Json(job_json(&job))) } else { Err(EngineError::UnknownJob.into()) }

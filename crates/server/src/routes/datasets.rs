@@ -1,7 +1,7 @@
 //! Datasets: what columns and metrics there are.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
@@ -13,6 +13,7 @@ use tidewater_model::schema::{Dataset, DatasetDefinition};
 use crate::app::AppState;
 use crate::auth::{self, May, reserved};
 use crate::body::TextBody;
+use crate::dispatch::Name;
 use crate::openapi::schema;
 use crate::problem::Problem;
 
@@ -75,7 +76,7 @@ struct Listed<'a> {
 pub async fn get(
     State(app): State<AppState>,
     _caller: May<auth::Schema>,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Result<Json<Value>, Problem> {
     let dataset = app.engine.dataset(&name).map_err(missing)?;
     to_json(&dataset).map(Json)
@@ -90,7 +91,7 @@ pub async fn get(
 pub async fn put(
     State(app): State<AppState>,
     caller: May<auth::Define>,
-    Path(name): Path<String>,
+    Name(name): Name,
     TextBody(body): TextBody,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.all_projects()?;
@@ -108,7 +109,7 @@ pub async fn put(
 pub async fn drop(
     State(app): State<AppState>,
     caller: May<auth::Define>,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Result<StatusCode, Problem> {
     caller.all_projects()?;
     not_own(&name)?;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::AppState;
 use crate::auth::{self, May};
+use crate::dispatch::Call;
 use crate::exposition;
 use crate::metrics::to_text;
 use crate::openapi::schema;
@@ -46,7 +47,8 @@ pub async fn ready(State(app): State<AppState>) -> (StatusCode, Json<Value>) {
 
 /// Counters and gauges as Prometheus text.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String, content_type = "text/plain")))]
-pub async fn metrics(State(app): State<AppState>, request: Request) -> Result<Response, Problem> {
+pub async fn metrics(State(call): State<Call>, request: Request) -> Result<Response, Problem> {
+    let app = call.app.clone();
     let config = &app.config.metrics;
     if !config.enabled {
         let detail = "metrics are switched off (metrics.enabled)";
@@ -55,7 +57,7 @@ pub async fn metrics(State(app): State<AppState>, request: Request) -> Result<Re
     let is_public = app.config.server.metrics_public && config.token.is_empty();
     if !is_public && !bears(request.headers(), &config.token) {
         let (mut parts, _) = request.into_parts();
-        May::<auth::Operate>::from_request_parts(&mut parts, &app).await?;
+        May::<auth::Operate>::from_request_parts(&mut parts, &call).await?;
     }
     // It looks at files, which may wait for a disk.
     let text = tokio::task::spawn_blocking(move || to_text(&exposition::collect(&app)))

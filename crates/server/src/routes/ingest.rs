@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json, extract::RawQuery};
 use serde_json::{Map, Value, json};
 use tidewater_decode::{Format, Unknown};
 use tidewater_engine::{IngestReply, IngestRequest, Origin, is_own_dataset, is_own_project};
@@ -18,6 +18,7 @@ use tidewater_model::names::ProjectName;
 use crate::app::AppState;
 use crate::auth::{self, Caller, May, reserved};
 use crate::body::{Pace, content_encoding, media_type, read, url_parameters};
+use crate::dispatch::Name;
 use crate::observe::{Event, RequestId, RowCounts, RowsEvent};
 use crate::openapi::schema;
 use crate::problem::Problem;
@@ -38,8 +39,8 @@ const REJECTS_MAX: usize = 1_000;
 pub async fn ingest(
     State(app): State<AppState>,
     caller: May<auth::Ingest>,
-    Path(dataset): Path<String>,
-    Extension(id): Extension<RequestId>,
+    Name(dataset): Name,
+    State(id): State<RequestId>,
     request: Request,
 ) -> Result<Response, Problem> {
     let started = Instant::now();

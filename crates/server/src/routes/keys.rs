@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use tidewater_model::time::{Timestamp, parse_timestamp_utc};
 use crate::app::AppState;
 use crate::auth::{self, Caller, May, reserved};
 use crate::body::{JsonBody, TextBody, from_json};
+use crate::dispatch::Name;
 use crate::openapi::schema;
 use crate::problem::Problem;
 
@@ -162,7 +163,7 @@ fn read(body: KeyBody) -> Result<NewKey, Problem> {
 pub async fn rotate(
     State(app): State<AppState>,
     caller: May<auth::Keys>,
-    Path(id): Path<String>,
+    Name(id): Name,
     TextBody(body): TextBody,
 ) -> Result<Json<Value>, Problem> {
     let body: RotateBody =
@@ -187,7 +188,7 @@ pub async fn rotate(
 pub async fn revoke(
     State(app): State<AppState>,
     caller: May<auth::Keys>,
-    Path(id): Path<String>,
+    Name(id): Name,
 ) -> Result<StatusCode, Problem> {
     let own = caller.visible()?.map(|project| project.to_string());
     let revoked = id.clone();

@@ -1,7 +1,7 @@
 //! Projects: whose rows there are. A project needs no creation to be used; it has a title where it was given one.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use tidewater_model::names::ProjectName;
 use crate::app::AppState;
 use crate::auth::{self, Caller, May, reserved};
 use crate::body::{JsonBody, from_json};
+use crate::dispatch::Name;
 use crate::openapi::schema;
 use crate::problem::Problem;
 use crate::routes::rows::job_json;
@@ -76,7 +77,7 @@ pub async fn list(State(app): State<AppState>, caller: May<auth::Schema>) -> Res
 pub async fn get(
     State(app): State<AppState>,
     caller: May<auth::Schema>,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Result<Json<Value>, Problem> {
     let name = meant(&caller, &name)?;
     let project = app.engine.project(&name)?;
@@ -111,7 +112,7 @@ pub async fn create(
 pub async fn change(
     State(app): State<AppState>,
     caller: May<auth::Projects>,
-    Path(name): Path<String>,
+    Name(name): Name,
     JsonBody(json): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     let name = meant(&caller, &name)?;
@@ -135,7 +136,7 @@ pub async fn change(
 pub async fn delete(
     State(app): State<AppState>,
     caller: May<auth::Projects>,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let name = meant(&caller, &name)?;
     let job = app.engine.delete_project(name.clone()).await?;

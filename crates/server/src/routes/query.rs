@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{AGE, CONTENT_TYPE};
@@ -41,7 +40,7 @@ const X_SERVED_FROM_CACHE: HeaderName = HeaderName::from_static("x-served-from-c
 pub async fn query(
     State(app): State<AppState>,
     caller: May<auth::QueryOrCached>,
-    Extension(id): Extension<RequestId>,
+    State(id): State<RequestId>,
     wanted: Wanted,
     TextBody(body): TextBody,
 ) -> Result<Response, Problem> {
@@ -72,7 +71,7 @@ fn in_body(body: &[u8]) -> Result<QueryRequest, Problem> {
 pub async fn query_get(
     State(app): State<AppState>,
     caller: May<auth::QueryOrCached>,
-    Extension(id): Extension<RequestId>,
+    State(id): State<RequestId>,
     wanted: Wanted,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Problem> {
@@ -239,7 +238,7 @@ impl Asked<'_> {
 pub async fn batch(
     State(app): State<AppState>,
     caller: May<auth::Query>,
-    Extension(request_id): Extension<RequestId>,
+    State(request_id): State<RequestId>,
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {
     let questions = json.get("queries").and_then(Value::as_array).ok_or_else(|| {

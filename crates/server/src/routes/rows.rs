@@ -1,10 +1,10 @@
 //! Raw rows: reading them page by page, and deleting them.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidewater_engine::{Job, RowFilter, RowsReply, RowsRequest};
@@ -90,7 +90,7 @@ fn row_filter(
 pub async fn rows(
     State(app): State<AppState>,
     caller: May<auth::Rows>,
-    Extension(id): Extension<RequestId>,
+    State(id): State<RequestId>,
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {
     let body: RowsBody = from_json(json)?;
