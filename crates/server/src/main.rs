@@ -25,6 +25,7 @@ mod performance;
 mod problem;
 mod records;
 mod replies;
+mod reply;
 mod router;
 mod routes;
 mod serve;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use crate::auth::{self, May};
 use crate::dispatch::Name;
 use crate::openapi::schema;
 use crate::problem::{Problem, chain};
+use crate::reply::Json;
 use crate::routes::rows::job_json;
 
 /// Running questions.

@@ -1,6 +1,5 @@
 //! The roll-up advisor: which roll-ups the recorded questions would be served by.
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
 use tidewater_engine::{Advised, Suggestion};
@@ -10,6 +9,7 @@ use crate::auth::{self, May};
 use crate::body::parameter_values;
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 use crate::routes::datasets::missing;
 
 /// Questions shown with a suggestion, those that cost most first.

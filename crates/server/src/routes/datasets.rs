@@ -1,6 +1,5 @@
 //! Datasets: what columns and metrics there are.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -16,6 +15,7 @@ use crate::body::TextBody;
 use crate::dispatch::Name;
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 
 /// In a path a name that does not exist is 404; in a body it is 400.
 pub(super) fn missing(error: EngineError) -> Problem {

@@ -1,6 +1,5 @@
 //! Health and metrics.
 
-use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -14,6 +13,7 @@ use crate::exposition;
 use crate::metrics::to_text;
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 
 /// The process runs.
 #[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = schema::Health)))]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -22,6 +21,7 @@ use crate::dispatch::Name;
 use crate::observe::{Event, RequestId, RowCounts, RowsEvent};
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 
 /// Refused rows in one reply of `GET /api/v1/ingest/rejects`.
 const REJECTS_MAX: usize = 1_000;

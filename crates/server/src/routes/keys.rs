@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -19,6 +18,7 @@ use crate::body::{JsonBody, TextBody, from_json};
 use crate::dispatch::Name;
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 
 /// `POST /api/v1/keys` as sent.
 #[derive(Deserialize)]

@@ -1,6 +1,5 @@
 //! How fast the server is: what it has done since its start or since a reset.
 
-use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use tidewater_model::names::ProjectName;
@@ -11,6 +10,7 @@ use crate::auth::{self, May};
 use crate::metrics::{ProcessFacts, start_time_seconds};
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 
 /// Requests, questions and rows in sums; with a key of all projects also caches, queues and the process.
 #[utoipa::path(get, path = "/api/v1/performance", tag = "performance",

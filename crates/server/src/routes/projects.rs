@@ -1,6 +1,5 @@
 //! Projects: whose rows there are. A project needs no creation to be used; it has a title where it was given one.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer};
@@ -14,6 +13,7 @@ use crate::body::{JsonBody, from_json};
 use crate::dispatch::Name;
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 use crate::routes::rows::job_json;
 
 /// `POST /api/v1/projects` as sent.

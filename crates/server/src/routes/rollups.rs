@@ -1,6 +1,5 @@
 //! The state of declared roll-ups: how far they are built, what they take, which tiers are stored.
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde_json::{Value, json};
 use tidewater_engine::RollupTierStatus;
@@ -10,6 +9,7 @@ use crate::auth::{self, May};
 use crate::body::parameter_values;
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 use crate::routes::datasets::missing;
 
 /// Every declared roll-up and tier. Roll-ups hold the rows of all projects, so this needs a key of all projects.

@@ -1,6 +1,5 @@
 //! Raw rows: reading them page by page, and deleting them.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -20,6 +19,7 @@ use crate::body::{JsonBody, from_json};
 use crate::observe::RequestId;
 use crate::openapi::schema;
 use crate::problem::Problem;
+use crate::reply::Json;
 
 /// `POST /api/v1/rows` as sent.
 #[derive(Deserialize)]
