@@ -276,7 +276,7 @@ impl Observed {
             sent_bytes: response.body().size_hint().exact(),
             id: id.clone(),
         });
-        app.observer.note(event);
+        app.observer.note(event, &app.http);
         bodies::count_response(app, route, response)
     }
 }

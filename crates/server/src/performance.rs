@@ -9,7 +9,7 @@ mod lists;
 mod show;
 
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use hashbrown::HashMap;
 use tidewater_engine::CacheUse;
@@ -119,10 +119,25 @@ impl Window {
         }
     }
 
-    fn request(&mut self, event: &RequestEvent, slow_us: u64) {
-        let key = (event.id.project().cloned(), event.route, event.method);
-        let is_slow = slow_us > 0 && event.elapsed_us >= slow_us;
-        self.routes.of(key).add(event.elapsed_us, End::of(event.status), is_slow);
+    fn add(&mut self, events: &[Event], slow_us: u64) {
+        // Requests come in runs that count together, so that their cell is looked up once.
+        for run in events.chunk_by(count_together) {
+            match &run[0] {
+                Event::Request(first) => self.add_requests(first, run, slow_us),
+                Event::Question(event) => self.question(event),
+                Event::Rows(event) => self.rows(event),
+            }
+        }
+    }
+
+    fn add_requests(&mut self, first: &RequestEvent, run: &[Event], slow_us: u64) {
+        let cell = self.routes.of((first.id.project().cloned(), first.route, first.method));
+        for event in run {
+            if let Event::Request(event) = event {
+                let is_slow = slow_us > 0 && event.elapsed_us >= slow_us;
+                cell.add(event.elapsed_us, End::of(event.status), is_slow);
+            }
+        }
     }
 
     fn question(&mut self, event: &QuestionEvent) {
@@ -151,6 +166,12 @@ impl Window {
         rows.rows.rejected += event.rows.rejected;
         rows.rows.duplicates += event.rows.duplicates;
     }
+}
+
+/// Whether two events are requests of one cell.
+fn count_together(one: &Event, next: &Event) -> bool {
+    let (Event::Request(one), Event::Request(next)) = (one, next) else { return false };
+    one.route == next.route && one.method == next.method && one.id.project() == next.id.project()
 }
 
 impl Questions {
@@ -183,15 +204,20 @@ impl Performance {
     }
 
     /// Adds events; requests are slow from `slow_us` micro-seconds on.
-    pub fn add<'a>(&self, events: impl Iterator<Item = &'a Event>, slow_us: u64) {
-        let mut window = self.lock();
-        for event in events {
-            match event {
-                Event::Request(event) => window.request(event, slow_us),
-                Event::Question(event) => window.question(event),
-                Event::Rows(event) => window.rows(event),
-            }
-        }
+    pub fn add(&self, events: &[Event], slow_us: u64) {
+        self.lock().add(events, slow_us);
+    }
+
+    /// Takes events and adds them, and gives them back; none where that would have to wait for somebody else.
+    pub fn add_if_free(&self, take: impl FnOnce() -> Vec<Event>, slow_us: u64) -> Option<Vec<Event>> {
+        let mut window = match self.window.try_lock() {
+            Ok(window) => window,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let events = take();
+        window.add(&events, slow_us);
+        Some(events)
     }
 
     /// Forgets one project, or everything.

@@ -81,18 +81,18 @@ impl Records {
     /// Writes all that waits. What cannot be stored is counted and given up: the server's own records must not pile up where rows of
     /// users already find no room.
     pub async fn write(&self, engine: &Engine, http: &HttpMetrics) {
-        let (body, rows) = {
+        let sample = {
             let mut pending = self.lock();
             pending.since = None;
-            let mut body = Vec::new();
-            let mut rows = 0;
-            for (event, weight) in pending.sample.take() {
-                body.extend_from_slice(row::of(&event, http, weight).to_string().as_bytes());
-                body.push(b'\n');
-                rows += 1;
-            }
-            (body, rows)
+            pending.sample.take()
         };
+        // Written without the lock, which requests take now and then.
+        let rows = sample.len() as u64;
+        let mut body = Vec::new();
+        for (event, weight) in sample {
+            body.extend_from_slice(row::of(&event, http, weight).to_string().as_bytes());
+            body.push(b'\n');
+        }
         if rows == 0 {
             return;
         }

@@ -71,7 +71,7 @@ pub fn asked(
     if is_slow {
         log_slow(&event);
     }
-    app.observer.note(Event::Question(event));
+    app.observer.note(Event::Question(event), &app.http);
 }
 
 /// Values of filters are left out: they may be personal, and logs travel.

@@ -2,9 +2,8 @@
 //!
 //! Not here: what is made of it (`performance`, `records`).
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewater_engine::{AnswerFacts, CacheUse};
 use tidewater_model::names::ProjectName;
@@ -13,12 +12,13 @@ use tokio::sync::Notify;
 
 use super::RequestId;
 use crate::metrics::RouteId;
+use crate::shards::{self, SHARDS};
 
-/// Parts of the buffer: threads that serve requests rarely share one.
-const SHARDS: usize = 8;
-/// Events that one part takes; what comes while it is full is counted and dropped. At a hundred bytes each and ten looks a second this
-/// is room for 80,000 a second and thread.
+/// Events that one part takes; what comes while it is full is counted and dropped.
 const SHARD_EVENTS_MAX: usize = 8_192;
+/// Events of one part from which on it is worth to sum them up at once. Few enough that what they hold is still in the core's own
+/// cache, and given back to the thread that it came from.
+const SHARD_EVENTS_DUE: usize = 128;
 
 /// An answered request.
 #[derive(Clone, Debug)]
@@ -124,27 +124,52 @@ pub enum Event {
 /// Events on their way to whoever sums them up.
 #[derive(Debug, Default)]
 pub struct Buffer {
-    shards: [Mutex<Vec<Event>>; SHARDS],
+    shards: [Shard; SHARDS],
     dropped: AtomicU64,
     /// Somebody was told that there is something.
     is_told: AtomicBool,
     arrived: Notify,
 }
 
+/// The events of one part. Alone on its cache lines, so that threads do not disturb each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Vec<Event>>);
+
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes its events. The room that the next ones need is most likely what these have needed.
+    fn take(&self) -> Vec<Event> {
+        let mut events = self.lock();
+        let room = Vec::with_capacity(events.len().min(SHARD_EVENTS_DUE));
+        std::mem::replace(&mut *events, room)
+    }
+}
+
 impl Buffer {
-    /// Adds an event; drops it where there is no room.
-    pub fn push(&self, event: Event) {
-        {
-            let mut shard = self.shards[own_shard()].lock().unwrap_or_else(PoisonError::into_inner);
-            if shard.len() >= SHARD_EVENTS_MAX {
+    /// Adds an event; drops it where there is no room. True where the part of this thread has enough to be summed up.
+    pub fn push(&self, event: Event) -> bool {
+        let count = {
+            let mut events = self.shards[shards::own()].lock();
+            if events.len() >= SHARD_EVENTS_MAX {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
-                return;
+                return true;
             }
-            shard.push(event);
-        }
+            events.push(event);
+            events.len()
+        };
         if !self.is_told.load(Ordering::Relaxed) && !self.is_told.swap(true, Ordering::AcqRel) {
             self.arrived.notify_one();
         }
+        count >= SHARD_EVENTS_DUE
+    }
+
+    /// Takes the events of this thread's part.
+    pub fn take_own(&self) -> Vec<Event> {
+        self.shards[shards::own()].take()
     }
 
     /// Waits until there is something. A quiet server wakes nobody.
@@ -155,30 +180,13 @@ impl Buffer {
     /// Takes all events. The order is kept within a thread.
     pub fn take(&self) -> Vec<Event> {
         self.is_told.store(false, Ordering::Release);
-        let mut all = Vec::new();
-        for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = Vec::with_capacity(shard.len().min(SHARD_EVENTS_MAX / 8));
-            let events = std::mem::replace(&mut *shard, room);
-            drop(shard);
-            all.extend(events);
-        }
-        all
+        self.shards.iter().flat_map(Shard::take).collect()
     }
 
     /// Events dropped since the start.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
-}
-
-/// The part of the calling thread.
-fn own_shard() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
-    }
-    OWN.with(Cell::get)
 }
 
 #[cfg(test)]
@@ -195,9 +203,18 @@ mod tests {
     #[test]
     fn a_full_buffer_drops_and_counts() {
         let buffer = Buffer::default();
-        (0..SHARD_EVENTS_MAX + 3).for_each(|_| buffer.push(rows()));
+        (0..SHARD_EVENTS_MAX + 3).for_each(|_| _ = buffer.push(rows()));
         assert_eq!((buffer.take().len(), buffer.dropped()), (SHARD_EVENTS_MAX, 3));
         buffer.push(rows());
         assert_eq!((buffer.take().len(), buffer.dropped()), (1, 3));
+    }
+
+    #[test]
+    fn a_part_is_due_before_it_is_full() {
+        let buffer = Buffer::default();
+        let due = (1..).find(|_| buffer.push(rows()));
+        assert_eq!(due, Some(SHARD_EVENTS_DUE));
+        assert_eq!((buffer.take_own().len(), buffer.take().len()), (SHARD_EVENTS_DUE, 0));
+        assert!(!buffer.push(rows()));
     }
 }

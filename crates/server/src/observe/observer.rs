@@ -1,4 +1,5 @@
-//! From events to figures: a task that looks at the buffer a few times a second while there is something in it.
+//! From events to figures: many at once, by the threads that note them when they have noted many, and a few times a second by a task
+//! that looks at the buffer while there is something in it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,9 +38,14 @@ impl Observer {
         }
     }
 
-    /// Takes an event. Quick: what is made of it is made later.
-    pub fn note(&self, event: Event) {
-        self.buffer.push(event);
+    /// Takes an event. Quick: what is made of it is made later, for many at once.
+    pub fn note(&self, event: Event, http: &HttpMetrics) {
+        // Whoever holds the sums up now leaves the events to a later request, or to the task.
+        if self.buffer.push(event)
+            && let Some(events) = self.performance.add_if_free(|| self.buffer.take_own(), self.slow_us)
+        {
+            self.record(&events, http);
+        }
     }
 
     /// The performance windows with all events until now.
@@ -87,11 +93,15 @@ impl Observer {
     fn sum_up(&self, http: &HttpMetrics) {
         let events = self.buffer.take();
         if !events.is_empty() {
-            self.performance.add(events.iter(), self.slow_us);
-            self.records.add(events.iter(), http);
-            if let Some(otlp) = &self.otlp {
-                otlp.add(events.iter());
-            }
+            self.performance.add(&events, self.slow_us);
+            self.record(&events, http);
+        }
+    }
+
+    fn record(&self, events: &[Event], http: &HttpMetrics) {
+        self.records.add(events.iter(), http);
+        if let Some(otlp) = &self.otlp {
+            otlp.add(events.iter());
         }
     }
 }

@@ -60,7 +60,7 @@ pub async fn ingest(
         let status = response.as_ref().map_or_else(|problem| problem.status, Response::status).as_u16();
         let (at, elapsed_us) = (app.engine.now(), elapsed.as_micros() as u64);
         let event = RowsEvent { at, id, project, dataset: name, elapsed_us, rows, status };
-        app.observer.note(Event::Rows(event));
+        app.observer.note(Event::Rows(event), &app.http);
     }
     response
 }
