@@ -21,6 +21,29 @@ fn unknown_paths_and_methods_are_problems() {
 }
 
 #[test]
+fn a_head_says_what_the_body_would_be() {
+    let server = Server::start();
+    for path in ["/api/v1/datasets", "/health/live", "/"] {
+        let (whole, head) = (server.get(path).expect(200), server.request("HEAD", path).send().expect(200));
+        let shown = ["content-type", "content-length"].map(|name| (whole.header(name), head.header(name)));
+        assert!(shown.iter().all(|(whole, head)| whole.is_some() && whole == head), "{path}: {shown:?}");
+        assert!(head.body.is_empty() && !whole.body.is_empty(), "{path}");
+    }
+    let wrong = server.request("HEAD", "/api/v1/rows").send().expect(405);
+    assert_eq!(wrong.header("allow"), Some("POST"));
+}
+
+#[test]
+fn names_in_paths_are_decoded_once() {
+    let server = Server::start();
+    for (path, name) in [("a%20b", "a b"), ("a+b", "a+b"), ("a%2525", "a%25"), ("a%2Fb", "a/b")] {
+        let problem = server.get(&format!("/api/v1/datasets/{path}")).problem(404, "unknown_dataset");
+        let detail = problem["detail"].as_str().expect("text");
+        assert!(detail.contains(&format!("'{name}'")), "{path}: {detail}");
+    }
+}
+
+#[test]
 fn request_ids_go_in_and_out() {
     let server = Server::start();
     let reply = server.request("GET", "/nowhere").header("x-request-id", "abc-123").send();
