@@ -1,6 +1,7 @@
 //! How fast roll-ups are derived from a day of traces, how many bytes they take, and how fast a cold question reads them.
 //!
-//! `cargo run --release -p tidewater-aggregate --example derive_speed [rows]`. One thread; the rows have the distributions of the
+//! `cargo run --release -p tidewater-aggregate --example derive_speed [rows] [days] [hours]`: so many rows over the first hours of each day, of
+//! which a flush sees about ten and a settled segment all. One thread; the rows have the distributions of the
 //! benchmark's. Not here: files, threads and whole answers (`bench`).
 
 use std::sync::Arc;
@@ -15,14 +16,17 @@ use tidewater_aggregate::{
 };
 use tidewater_columns::RowBatch;
 use tidewater_model::names::ProjectName;
-use tidewater_model::schema::{ColumnType, Dataset, DatasetDefinition};
+use tidewater_model::schema::{ColumnType, Dataset, DatasetDefinition, Tier};
 
 /// 2026-10-01T00:00:00Z.
 const DAY_START_US: i64 = 1_790_812_800_000_000;
 const DAY_US: i64 = 86_400_000_000;
+const HOUR_US: i64 = 3_600_000_000;
 /// What a segment of the benchmark has per row.
 const RAW_BYTES_PER_ROW: u64 = 33;
 const BATCH_ROWS: usize = 16_384;
+/// The buckets of a sample are as far apart.
+const SAMPLE_EVERY_US: i64 = 9_000_000_000;
 
 const DEFINITION: &str = r#"{"time": "ts", "sort": ["project"],
     "columns": {"project": "string", "provider": "string", "model": "string", "user": "string", "status": "string",
@@ -89,12 +93,18 @@ struct Row {
     cost: i64,
 }
 
-fn day(rows: usize, day: i64) -> Vec<RowBatch> {
+/// The rows of a day, all of them and a sample.
+struct Day {
+    rows: Vec<RowBatch>,
+    sample: Vec<RowBatch>,
+}
+
+fn day(rows: usize, day: i64, hours: i64) -> Day {
     let mut random = Random(day as u64 + 1);
     let (projects, models, users) = (Zipf::new(10, 1.0), Zipf::new(24, 0.8), Zipf::new(100_000, 0.9));
     let mut all: Vec<Row> = (0..rows as i64)
         .map(|at| Row {
-            ts: DAY_START_US + day * DAY_US + DAY_US * at / rows as i64,
+            ts: DAY_START_US + day * DAY_US + hours * HOUR_US * at / rows as i64,
             project: projects.pick(&mut random),
             model: models.pick(&mut random),
             user: users.pick(&mut random),
@@ -140,24 +150,29 @@ fn day(rows: usize, day: i64) -> Vec<RowBatch> {
             Some(Arc::new(rows.iter().map(|row| Some(row.cost)).collect::<Int64Array>())),
         ])
     };
-    all.chunks(BATCH_ROWS).map(batch).collect()
+    let rows = all.chunks(BATCH_ROWS).map(batch).collect();
+    all.retain(|row| (row.ts - DAY_START_US) % SAMPLE_EVERY_US < Tier::Minutes5.width_us());
+    Day { rows, sample: vec![batch(&all)] }
 }
 
-fn derive(dataset: &Arc<Dataset>, batches: &[RowBatch]) -> Derived {
-    let rows: u64 = batches.iter().map(|batch| batch.rows() as u64).sum();
-    let expected = RowsExpected { rows, raw_bytes: rows * RAW_BYTES_PER_ROW };
-    let mut derivation = Derivation::new(dataset, expected, Vec::new()).expect("there are roll-ups");
+fn derive(dataset: &Arc<Dataset>, day: &Day) -> Derived {
     let project = ProjectName::new("bench").expect("a project's name");
-    batches.iter().for_each(|batch| derivation.add(&project, batch));
+    let expected = |batches: &[RowBatch]| {
+        let rows: u64 = batches.iter().map(|batch| batch.rows() as u64).sum();
+        RowsExpected { rows, raw_bytes: rows * RAW_BYTES_PER_ROW }
+    };
+    let sample = Derivation::of_sample(dataset, expected(&day.sample), Tier::Minutes5);
+    let mut sample = sample.expect("there are fine tiers");
+    day.sample.iter().for_each(|batch| sample.add(&project, batch));
+    let expected = expected(&day.rows);
+    let mut derivation = Derivation::new(dataset, expected, Vec::new()).expect("there are roll-ups");
+    derivation.leave_out(&sample.hopeless());
+    day.rows.iter().for_each(|batch| derivation.add(&project, batch));
     derivation.finish(expected.raw_bytes)
 }
 
 /// Groups the rows of slices by one dimension and merges some measures: what a cold question does.
-fn read(
-    slices: &[(&EncodedSlice, tidewater_model::schema::Tier, usize)],
-    dimension: usize,
-    measures: &[(usize, StateKind)],
-) -> usize {
+fn read(slices: &[(&EncodedSlice, Tier, usize)], dimension: usize, measures: &[(usize, StateKind)]) -> usize {
     let mut groups = Groups::new(vec![Codes::column(ColumnType::String)]);
     let mut states: Vec<States> = measures.iter().map(|(_, kind)| States::new(*kind, false)).collect();
     let mut codes = vec![Vec::new()];
@@ -199,13 +214,14 @@ fn cpu_time() -> Duration {
 fn main() {
     let rows: usize = std::env::args().nth(1).and_then(|rows| rows.parse().ok()).unwrap_or(666_667);
     let days: i64 = std::env::args().nth(2).and_then(|days| days.parse().ok()).unwrap_or(3);
+    let hours: i64 = std::env::args().nth(3).and_then(|hours| hours.parse().ok()).unwrap_or(24);
     let definition = DatasetDefinition::from_json(DEFINITION.as_bytes()).expect("a definition");
     let dataset = Arc::new(Dataset::compile("traces", definition).expect("a dataset"));
     let mut all = Vec::new();
     for at in 0..days {
-        let batches = day(rows, at);
+        let day = day(rows, at, hours);
         let start = cpu_time();
-        let derived = derive(&dataset, &batches);
+        let derived = derive(&dataset, &day);
         println!(
             "day {at}: {rows} rows derived at {:.0} ns a row",
             (cpu_time() - start).as_nanos() as f64 / rows as f64
@@ -234,7 +250,7 @@ fn main() {
         ("models", 1, &[(0, StateKind::Count), (1, StateKind::IntSum), (2, StateKind::FloatMean)]),
         ("audience", 0, &[(1, StateKind::Distinct)]),
     ] {
-        for tier in tidewater_model::schema::Tier::ALL {
+        for tier in Tier::ALL {
             let slices: Vec<_> = all
                 .iter()
                 .flat_map(|derived| &derived.sections)

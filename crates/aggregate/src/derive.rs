@@ -5,6 +5,7 @@
 //! project begins, so memory is bounded by one project's groups. Not here: where rows come from and where bytes go (`store`).
 
 mod axis;
+mod forecast;
 mod give_up;
 mod join;
 mod table;
@@ -103,6 +104,16 @@ impl Derivation {
     /// For the roll-ups of a dataset; `None` where there are none, or where a filter cannot be compiled. `known` are sections of the
     /// very rows that will come, joined from those of their parts: they are kept where they pay, as if they were derived.
     pub fn new(dataset: &Arc<Dataset>, expected: RowsExpected, known: Vec<EncodedSection>) -> Option<Self> {
+        Derivation::of_tiers(dataset, expected, known, |_| true)
+    }
+
+    /// The same for the tiers that are wanted.
+    fn of_tiers(
+        dataset: &Arc<Dataset>,
+        expected: RowsExpected,
+        known: Vec<EncodedSection>,
+        is_wanted: impl Fn(&RollupTier) -> bool,
+    ) -> Option<Self> {
         let plans = rollup_plans(dataset);
         if plans.is_empty() {
             return None;
@@ -130,7 +141,8 @@ impl Derivation {
                 let mut known = derivation.known.iter().map(|section| &section.head);
                 known.any(|head| head.rollup == *plan.name && head.tier == tier)
             };
-            let left = plan.tiers.iter().copied().filter(|tier| !is_known(tier.tier)).collect();
+            let left =
+                plan.tiers.iter().copied().filter(|tier| !is_known(tier.tier) && is_wanted(tier)).collect();
             plan.tiers = left;
             if !plan.tiers.is_empty() {
                 let building = derivation.building(plan)?;
@@ -371,11 +383,13 @@ impl Building {
             if finest.tier.outlives_raw || !self.judge.is_due(table, rows) {
                 return;
             }
-            let bytes = finest.bytes + self.judge.estimate(table, project, values, &self.axes);
             let of_slices: u64 = finest.slices.iter().map(|slice| slice.rows).sum();
-            let groups = of_slices + table.groups.len() as u64;
-            if !self.judge.is_hopeless(groups, bytes, rows, expected) {
-                return;
+            // Groups are counted already; their bytes are told only where that leaves a doubt.
+            if !self.judge.has_too_many(of_slices + table.groups.len() as u64, rows) {
+                let bytes = finest.bytes + self.judge.estimate(table, project, values, &self.axes);
+                if !self.judge.is_hopeless(bytes, rows, expected) {
+                    return;
+                }
             }
             self.not_paying.push(self.tiers.remove(0).tier.tier);
             self.table = self.tiers.first().map(|next| table.coarsened(next.tier.tier, &self.kinds));

@@ -284,16 +284,20 @@ fn check_same_bytes(one: &EncodedSection, two: &EncodedSection) {
     }
 }
 
-#[test]
-fn giving_up_a_tier_changes_nothing_of_the_coarser_ones() {
-    // Six hours with many metrics for each minute, which are too many bytes for so few rows.
+/// Six hours with many metrics for each minute, which are too many bytes for so few rows.
+fn many_metrics() -> Vec<world::Row> {
     let some_rows = world::some_rows();
     let row = |at: i64| world::Row {
         ts: world::START_US + at * 600_000,
         user: Some(format!("user-{}", at * 7_919 % 2_003)),
         ..some_rows[at as usize % 70].clone()
     };
-    let rows: Vec<world::Row> = (0..36_000).map(row).collect();
+    (0..36_000).map(row).collect()
+}
+
+#[test]
+fn giving_up_a_tier_changes_nothing_of_the_coarser_ones() {
+    let rows = many_metrics();
     let batches: Vec<RowBatch> = rows.chunks(5_000).map(batch).collect();
     let derive = |raw_bytes: u64| {
         let expected = RowsExpected { rows: rows.len() as u64, raw_bytes };
@@ -307,6 +311,38 @@ fn giving_up_a_tier_changes_nothing_of_the_coarser_ones() {
     assert!(!given_up.contains(&Tier::Day), "a day is never given up before it has passed");
     let (all, some) = (by_name(&all), by_name(&some));
     assert_eq!(all.len() - some.len(), given_up.len());
+    some.iter().for_each(|(name, section)| check_same_bytes(section, all[name]));
+}
+
+#[test]
+fn a_sample_tells_which_tiers_need_not_be_tried() {
+    let rows = many_metrics();
+    let every_us = 18 * Tier::Minutes5.width_us();
+    let is_sampled = |row: &&world::Row| row.ts.rem_euclid(every_us) < Tier::Minutes5.width_us();
+    let sample: Vec<world::Row> = rows.iter().filter(is_sampled).cloned().collect();
+    let hopeless = |row_bytes: u64, widest: Tier| {
+        let expected = RowsExpected { rows: sample.len() as u64, raw_bytes: sample.len() as u64 * row_bytes };
+        let mut derivation =
+            Derivation::of_sample(&dataset(), expected, widest).expect("there are fine tiers");
+        derivation.add(&project("p"), &batch(&sample));
+        derivation.hopeless()
+    };
+    let tiers = |hopeless: &[(String, Tier)]| hopeless.iter().map(|(_, tier)| *tier).collect::<Vec<_>>();
+    assert_eq!(hopeless(10_000, Tier::Minutes5), [], "rows are long");
+    assert!(tiers(&hopeless(15, Tier::Minute)).iter().all(|tier| *tier == Tier::Minute));
+    let found = hopeless(15, Tier::Minutes5);
+    assert!(tiers(&found).contains(&Tier::Minutes5) && !tiers(&found).contains(&Tier::Hour), "{found:?}");
+    let derive = |left_out: &[(String, Tier)]| {
+        let expected = RowsExpected { rows: rows.len() as u64, raw_bytes: RAW_BYTES };
+        let mut derivation = Derivation::new(&dataset(), expected, Vec::new()).expect("there are roll-ups");
+        derivation.leave_out(left_out);
+        derivation.add(&project("p"), &batch(&rows));
+        derivation.finish(RAW_BYTES)
+    };
+    let (all, some) = (derive(&[]), derive(&found));
+    assert!(all.not_paying.is_empty() && some.not_paying == found);
+    let (all, some) = (by_name(&all), by_name(&some));
+    assert_eq!(all.len() - some.len(), found.len());
     some.iter().for_each(|(name, section)| check_same_bytes(section, all[name]));
 }
 

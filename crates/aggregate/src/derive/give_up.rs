@@ -31,6 +31,16 @@ fn has_many_groups(groups: u64, rows: u64) -> bool {
     groups * 10 > rows * GROUPS_OF_TEN_ROWS_MAX
 }
 
+/// Whether groups and bytes leave no doubt that a section with as many to its rows will not pay.
+pub(super) fn is_clearly_too_much(groups: u64, bytes: u64, rows: u64, raw_bytes: u64) -> bool {
+    has_many_groups(groups * 100 / MARGIN_PERCENT, rows) || bytes > tried_up_to(raw_bytes)
+}
+
+/// Sections of more bytes are not worth a try.
+fn tried_up_to(raw_bytes: u64) -> u64 {
+    raw_bytes / BYTES_SHARE / 100 * MARGIN_PERCENT
+}
+
 /// Looks at one roll-up's finest tier as rows come.
 pub(super) struct Judge {
     /// Rows with equal dimensions come in time order, so passed buckets get no more groups and are like those to come.
@@ -66,14 +76,18 @@ impl Judge {
         bytes * groups / of_groups
     }
 
-    /// Whether the groups or bytes for the rows so far are too many for those rows, or even for all that will come.
-    pub fn is_hopeless(&self, groups: u64, bytes: u64, rows: u64, expected: RowsExpected) -> bool {
+    /// Whether the groups for the rows so far are too many, whatever bytes they take.
+    pub fn has_too_many(&self, groups: u64, rows: u64) -> bool {
+        self.is_settled_by_order && has_many_groups(groups, rows)
+    }
+
+    /// Whether the bytes for the rows so far are too many for those rows, or even for all that will come.
+    pub fn is_hopeless(&self, bytes: u64, rows: u64, expected: RowsExpected) -> bool {
         let allowed = |rows: u64| {
             let raw = u128::from(expected.raw_bytes) * u128::from(rows) / u128::from(expected.rows.max(1));
-            raw as u64 / BYTES_SHARE / 100 * MARGIN_PERCENT
+            tried_up_to(raw as u64)
         };
-        let is_too_much = bytes > allowed(rows) || has_many_groups(groups, rows);
-        bytes > allowed(expected.rows.max(rows)) || (self.is_settled_by_order && is_too_much)
+        bytes > allowed(expected.rows.max(rows)) || (self.is_settled_by_order && bytes > allowed(rows))
     }
 
     /// The next project's groups may be of another kind.

@@ -16,7 +16,7 @@ use super::rows::Rows;
 use super::writer::SegmentHead;
 use crate::chunk::Chunk;
 use crate::error::StoreResult;
-use crate::sidecar::{Sections, UnitWriter, Written};
+use crate::sidecar::{Sections, UnitWriter, Written, hopeless_tiers};
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
@@ -92,11 +92,12 @@ impl Day<'_> {
         expected: RowsExpected,
         next_id: &dyn Fn() -> SegmentId,
     ) -> StoreResult<Written> {
+        let hopeless = hopeless_tiers(head.dataset, self.rows, self.sorted, expected);
+        let sections = (expected, Sections::FromRowsBeside { hopeless });
         if !self.is_only {
             // The layout depends on the day's own rows: which columns it has, which keys are frequent.
             let own = self.rows.take(&UInt32Array::from(self.sorted.to_vec()));
             let layout = Layout::of_rows(head.dataset, &own);
-            let sections = (expected, Sections::FromRowsBeside);
             let mut writer = UnitWriter::create(self.files, head, layout, sections, next_id)?;
             for first in (0..own.len()).step_by(GATHER_ROWS) {
                 writer.write(&own.slice(first, GATHER_ROWS.min(own.len() - first)))?;
@@ -104,7 +105,6 @@ impl Day<'_> {
             return writer.finish();
         }
         let layout = Layout::of_rows(head.dataset, self.rows);
-        let sections = (expected, Sections::FromRowsBeside);
         let mut writer = UnitWriter::create(self.files, head, layout, sections, next_id)?;
         for part in self.sorted.chunks(GATHER_ROWS) {
             writer.write(&self.rows.take(&UInt32Array::from(part.to_vec())))?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tidewater_aggregate::{Derivation, Derived, EncodedSection, RowsExpected, derived_for};
 use tidewater_columns::RowBatch;
-use tidewater_model::schema::Dataset;
+use tidewater_model::schema::{Dataset, Tier};
 
 use super::beside::Beside;
 use super::meta::{SidecarId, SidecarMeta};
@@ -52,8 +52,9 @@ pub struct UnitWriter<'a> {
 
 /// Where a unit's sections come from.
 pub enum Sections {
-    /// From the rows, by a thread of its own beside the one that writes them: whoever waits for a flush waits half as long.
-    FromRowsBeside,
+    /// From the rows, without the tiers that are known not to pay, by a thread of its own beside the one that writes them: whoever waits
+    /// for a flush waits half as long.
+    FromRowsBeside { hopeless: Vec<(String, Tier)> },
     /// From the rows, but for those that are known already.
     Known(Vec<EncodedSection>),
 }
@@ -75,14 +76,19 @@ impl<'a> UnitWriter<'a> {
         next_id: &dyn Fn() -> SegmentId,
     ) -> StoreResult<Self> {
         let segment = SegmentWriter::create(files, &head, layout)?;
-        let (known, is_beside) = match sections {
-            Sections::FromRowsBeside => (Vec::new(), expected.rows >= BESIDE_ROWS_MIN),
-            Sections::Known(known) => (known, false),
+        let (known, hopeless, is_beside) = match sections {
+            Sections::FromRowsBeside { hopeless } => (Vec::new(), hopeless, expected.rows >= BESIDE_ROWS_MIN),
+            Sections::Known(known) => (known, Vec::new(), false),
         };
         let deriving = match Derivation::new(head.dataset, expected, known) {
             None => Deriving::Nothing,
-            Some(derivation) if is_beside => Deriving::Beside(Beside::start(derivation)?),
-            Some(derivation) => Deriving::Here(Box::new(derivation)),
+            Some(mut derivation) => {
+                derivation.leave_out(&hopeless);
+                match is_beside {
+                    true => Deriving::Beside(Beside::start(derivation)?),
+                    false => Deriving::Here(Box::new(derivation)),
+                }
+            }
         };
         let sidecar_id = SidecarId(next_id().0);
         Ok(UnitWriter { files, head, sidecar_id, segment, deriving })
