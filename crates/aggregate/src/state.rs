@@ -186,6 +186,11 @@ impl Aggregate<u64> for Distinct {
     fn add(&mut self, hash: u64) {
         self.insert_hash(hash);
     }
+
+    #[inline]
+    fn add_slice(&mut self, hashes: &[u64]) {
+        self.insert_hashes(hashes);
+    }
 }
 
 impl Merge for Distinct {

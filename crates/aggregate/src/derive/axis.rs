@@ -58,12 +58,13 @@ impl Axis {
         let codes = 1..self.cardinality() as u32;
         let mut ranks = vec![0; self.cardinality()];
         let bytes = if matches!(self.kind, ValueKind::Text | ValueKind::List) {
-            let mut texts: Vec<(u64, &str, u32)> = codes
-                .filter_map(|code| self.codes.text(code).map(|text| (beginning(text), text, code)))
-                .collect();
-            texts.sort_unstable();
-            texts.iter().zip(1..).for_each(|((_, _, code), rank)| ranks[*code as usize] = rank);
-            let texts: Vec<&str> = texts.iter().map(|(_, text, _)| *text).collect();
+            let text = |code: u32| self.codes.text(code).unwrap_or_default();
+            let shared = shared_beginning(codes.clone().map(|code| text(code).as_bytes()));
+            let mut order: Vec<(u64, u32)> =
+                codes.map(|code| (beginning(&text(code).as_bytes()[shared..]), code)).collect();
+            order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| text(a.1).cmp(text(b.1))));
+            order.iter().zip(1..).for_each(|((_, code), rank)| ranks[*code as usize] = rank);
+            let texts: Vec<&str> = order.iter().map(|(_, code)| text(*code)).collect();
             write_values(self.kind, &Values::Texts(&texts))
         } else {
             let mut numbers: Vec<(i64, u32)> =
@@ -78,11 +79,21 @@ impl Axis {
 }
 
 /// The first bytes as a number that orders as they do, which spares most comparisons of texts.
-fn beginning(text: &str) -> u64 {
+fn beginning(text: &[u8]) -> u64 {
     let mut bytes = [0; size_of::<u64>()];
     let len = text.len().min(bytes.len());
-    bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+    bytes[..len].copy_from_slice(&text[..len]);
     u64::from_be_bytes(bytes)
+}
+
+/// How many bytes at their beginning all texts have in common, as names of one kind often do.
+fn shared_beginning<'a>(mut texts: impl Iterator<Item = &'a [u8]>) -> usize {
+    let Some(first) = texts.next() else { return 0 };
+    let shared = |len: usize, text: &[u8]| match text.get(..len) == Some(&first[..len]) {
+        true => len,
+        false => first[..len].iter().zip(text).take_while(|(a, b)| a == b).count(),
+    };
+    texts.fold(first.len(), shared)
 }
 
 /// Each list as JSON text.

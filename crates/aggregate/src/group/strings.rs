@@ -246,16 +246,25 @@ impl Strings {
         for (found, hash) in found.iter_mut().zip(&hashes[..block.len()]) {
             *found = table.find(spread(*hash), |slot| slot.hash == *hash).copied();
         }
-        for (place, text) in block.iter().enumerate() {
-            let code = match found[place] {
-                Some(slot) if strings.at(slot.start) == text.as_bytes() => slot.code,
-                _ => match strings.find(text.as_bytes(), hashes[place]) {
-                    Some(code) => code,
-                    None => Arc::make_mut(strings).intern_hashed(text, hashes[place]),
-                },
+        let mut codes = [None; BLOCK];
+        let codes = &mut codes[..block.len()];
+        for (place, code) in codes.iter_mut().enumerate() {
+            *code = match found[place] {
+                Some(slot) if strings.at(slot.start) == block[place].as_bytes() => Some(slot.code),
+                Some(_) => strings.find(block[place].as_bytes(), hashes[place]),
+                None => None,
             };
-            put(place, code);
         }
+        if codes.contains(&None) {
+            // Once for all of them: it looks whether others hold the strings too.
+            let strings = Arc::make_mut(strings);
+            for (place, code) in codes.iter_mut().enumerate().filter(|(_, code)| code.is_none()) {
+                // A new text may stand in the block twice.
+                let known = strings.find(block[place].as_bytes(), hashes[place]);
+                *code = Some(known.unwrap_or_else(|| strings.intern_hashed(block[place], hashes[place])));
+            }
+        }
+        codes.iter().flatten().enumerate().for_each(|(place, code)| put(place, *code));
     }
 
     #[inline]

@@ -19,7 +19,9 @@ pub(super) fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
     match <&[u64; BLOCK]>::try_from(values) {
         Ok(block) => {
             pack_lanes(&block.map(|value| value as u32), low, out);
-            pack_lanes(&block.map(|value| (value >> u32::BITS) as u32), width - low, out);
+            if width > low {
+                pack_lanes(&block.map(|value| (value >> u32::BITS) as u32), width - low, out);
+            }
         }
         Err(_) => pack_stream(values, width, out),
     }
@@ -62,7 +64,10 @@ fn pack_lanes(values: &[u32; BLOCK], width: u32, out: &mut Vec<u8>) {
             }
         }
     }
-    words[..LANES * width as usize].iter().for_each(|word| out.extend(word.to_le_bytes()));
+    let start = out.len();
+    out.resize(start + packed_bytes(BLOCK, width), 0);
+    let bytes = out[start..].as_chunks_mut().0;
+    bytes.iter_mut().zip(&words).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
 }
 
 /// Does the same for each place of a lane, spelt out so that every shift is known when it is compiled.

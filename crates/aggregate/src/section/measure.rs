@@ -185,31 +185,42 @@ impl Writer<'_> {
 
     fn sketches(&mut self, sketches: &[Quantiles]) {
         let (mut zeros, mut positive, mut negative) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut firsts, mut gaps, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bins = BinLists::default();
         for group in self.groups {
             let sketch = &sketches[*group as usize];
             zeros.push(sketch.zeros());
-            let mut add = |bins: &mut dyn Iterator<Item = (u32, u64)>| {
-                let begin = gaps.len();
-                let mut before = None;
-                for (bin, count) in bins {
-                    gaps.push(before.map_or(0, |before| u64::from(bin - before)));
-                    counts.push(count);
-                    if before.is_none() {
-                        firsts.push(u64::from(bin));
-                    }
-                    before = Some(bin);
-                }
-                (gaps.len() - begin) as u64
-            };
-            positive.push(add(&mut sketch.positive_bins()));
-            negative.push(add(&mut sketch.negative_bins()));
+            positive.push(bins.add(sketch.positive_bins()));
+            negative.push(bins.add(sketch.negative_bins()));
         }
-        for numbers in [&zeros, &positive, &negative, &firsts, &gaps, &counts] {
+        for numbers in [&zeros, &positive, &negative, &bins.firsts, &bins.gaps, &bins.counts] {
             self.part(|out| write_counts(numbers, out));
         }
         self.floats(sketches, |sketch| sketch.min().unwrap_or_default());
         self.floats(sketches, |sketch| sketch.max().unwrap_or_default());
+    }
+}
+
+/// The bins of all stores, end to end; see [`Sketches`].
+#[derive(Default)]
+struct BinLists {
+    firsts: Vec<u64>,
+    gaps: Vec<u64>,
+    counts: Vec<u64>,
+}
+
+impl BinLists {
+    /// Appends the bins of one store, and gives their number.
+    fn add(&mut self, bins: impl Iterator<Item = (u32, u64)>) -> u64 {
+        let begin = self.gaps.len();
+        let mut before = 0;
+        bins.for_each(|(bin, count)| {
+            self.gaps.push(u64::from(bin - std::mem::replace(&mut before, bin)));
+            self.counts.push(count);
+        });
+        if let Some(first) = self.gaps.get_mut(begin) {
+            self.firsts.push(std::mem::take(first));
+        }
+        (self.gaps.len() - begin) as u64
     }
 }
 

@@ -113,22 +113,34 @@ fn unit_of(values: &[u64], base: u64) -> u64 {
 
 fn write_block(block: &[u64], low: u64, out: &mut Vec<u8>) {
     let (width, bits_max) = choose_width(block);
-    let fits = |value: &u64| bits_of(*value) <= width;
-    let exceptions: Vec<u8> =
-        (0..=u8::MAX).zip(block).filter(|(_, value)| !fits(value)).map(|(place, _)| place).collect();
     out.push(width as u8);
-    out.push(exceptions.len() as u8);
-    write_count(out, low);
-    if exceptions.is_empty() {
+    if width == bits_max {
+        out.push(0);
+        write_count(out, low);
         return pack(block, width, out);
     }
+    let mut places = [0; BLOCK];
+    let exceptions = exceptions(block, width, &mut places);
+    out.push(exceptions.len() as u8);
+    write_count(out, low);
     let mask = u64::MAX.checked_shr(u64::BITS - width).unwrap_or(0);
     let kept: Vec<u64> = block.iter().map(|value| value & mask).collect();
     pack(&kept, width, out);
     out.push((bits_max - width) as u8);
-    out.extend_from_slice(&exceptions);
+    out.extend_from_slice(exceptions);
     let rest: Vec<u64> = exceptions.iter().map(|place| block[usize::from(*place)] >> width).collect();
     pack(&rest, bits_max - width, out);
+}
+
+/// The places of the numbers that need more bits; there are fewer than in a whole block. Without a branch on each, which the processor
+/// could not foresee.
+fn exceptions<'a>(block: &[u64], width: u32, places: &'a mut [u8; BLOCK]) -> &'a [u8] {
+    let mut len = 0;
+    for (place, value) in (0..=u8::MAX).zip(block) {
+        places[len] = place;
+        len += usize::from(value >> width > 0);
+    }
+    &places[..len]
 }
 
 fn bits_of(value: u64) -> u32 {
@@ -137,13 +149,16 @@ fn bits_of(value: u64) -> u32 {
 
 /// The width that makes the block shortest, and that of its largest number. With exceptions the width is below 64.
 fn choose_width(block: &[u64]) -> (u32, u32) {
-    let mut of_bits = [0usize; 65];
-    block.iter().for_each(|value| of_bits[bits_of(*value) as usize] += 1);
-    let bits_max = of_bits.iter().rposition(|count| *count > 0).unwrap_or(0) as u32;
+    let bits_max = bits_of(block.iter().fold(0, |all, value| all | value));
+    // Neighbours mostly have as many bits: counted in turns, no count waits for the one before.
+    let mut of_bits = [[0u16; 65]; 4];
+    for values in block.chunks(of_bits.len()) {
+        of_bits.iter_mut().zip(values).for_each(|(of_bits, value)| of_bits[bits_of(*value) as usize] += 1);
+    }
     let mut best = (packed_bytes(block.len(), bits_max), bits_max);
     let mut exceptions = 0;
     for width in (0..bits_max).rev() {
-        exceptions += of_bits[width as usize + 1];
+        exceptions += of_bits.iter().map(|of_bits| usize::from(of_bits[width as usize + 1])).sum::<usize>();
         if exceptions > usize::from(u8::MAX) {
             break;
         }

@@ -34,7 +34,7 @@ pub(super) fn write(texts: &[&str], out: &mut Vec<u8>) {
     let mut before: &[u8] = &[];
     for text in texts {
         let text = text.as_bytes();
-        let same = before.iter().zip(text).take(SHARED_MAX).take_while(|(a, b)| a == b).count();
+        let same = shared_len(before, text).min(SHARED_MAX);
         shared.push(same as u64);
         lengths.push((text.len() - same) as u64);
         endings.extend_from_slice(&text[same..]);
@@ -52,6 +52,15 @@ pub(super) fn write(texts: &[&str], out: &mut Vec<u8>) {
         out.push(RAW);
         write_part(out, &endings);
     }
+}
+
+/// How many bytes two texts have in common at their beginning; a word at a time.
+fn shared_len(a: &[u8], b: &[u8]) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let words = a.as_chunks::<WORD>().0.iter().zip(b.as_chunks::<WORD>().0);
+    let whole = words.take_while(|(a, b)| a == b).count() * WORD;
+    let rest = a[whole..].iter().zip(&b[whole..]);
+    whole + rest.take_while(|(a, b)| a == b).count()
 }
 
 /// Reads what [`write`] wrote.

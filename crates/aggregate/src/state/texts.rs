@@ -156,8 +156,10 @@ pub struct Sets<A, I> {
     /// There is one group, for ever: then which entries of the dictionary it holds.
     is_single: bool,
     is_added: Entries<bool>,
-    /// Entries that a batch adds.
-    fresh: Vec<i32>,
+    /// The codes of a batch, where rows are left out.
+    codes: Vec<i32>,
+    /// Of one group the entries that a batch adds; of more the places in the batch whose identities are not known.
+    fresh: Vec<u32>,
 }
 
 pub type Sketches = Sets<Distinct, u64>;
@@ -171,6 +173,7 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
             out: Vec::new(),
             is_single,
             is_added: Entries::new(false),
+            codes: Vec::new(),
             fresh: Vec::new(),
         }
     }
@@ -209,21 +212,44 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
                 if self.is_single {
                     return self.update_single(feed, coded, strings);
                 }
-                let identities = self.identities.of(coded.values());
-                let (codes, states) = (coded.keys().values(), &mut self.states);
-                for_each_valid(feed, coded.keys().nulls(), |group, row| {
-                    let code = codes[row] as usize;
-                    let identity = &mut identities[code];
-                    if *identity == I::UNKNOWN {
-                        if strings.is_null(code) {
-                            return;
-                        }
-                        *identity = I::of_text(strings.value(code));
-                    }
-                    states[group as usize].add(*identity);
-                });
+                self.update_coded(feed, coded, strings, kept);
             }
             None => {}
+        }
+    }
+
+    /// In steps over the whole batch, so that the waits for memory of many rows overlap.
+    fn update_coded(
+        &mut self,
+        feed: &Feed<'_>,
+        coded: &DictionaryArray<Int32Type>,
+        strings: &StringArray,
+        kept: &mut Vec<u32>,
+    ) {
+        let identities = self.identities.of(coded.values());
+        let keys = coded.keys();
+        let (keys, codes) = feed.values(keys.nulls(), keys.values(), kept, &mut self.codes);
+        self.out.clear();
+        self.out.extend(codes.iter().map(|code| identities[*code as usize]));
+        // Without a branch on what is new, which the processor could not foresee.
+        self.fresh.resize(codes.len(), 0);
+        let mut len = 0;
+        for (place, identity) in self.out.iter().enumerate() {
+            self.fresh[len] = place as u32;
+            len += usize::from(*identity == I::UNKNOWN);
+        }
+        for place in self.fresh[..len].iter().map(|place| *place as usize) {
+            let entry = codes[place] as usize;
+            if identities[entry] == I::UNKNOWN && strings.is_valid(entry) {
+                identities[entry] = I::of_text(strings.value(entry));
+            }
+            self.out[place] = identities[entry];
+        }
+        if strings.null_count() == 0 {
+            return fold(&mut self.states, keys, &self.out);
+        }
+        for (place, _) in codes.iter().enumerate().filter(|(_, code)| strings.is_valid(**code as usize)) {
+            self.states[keys.at(place) as usize].add(self.out[place]);
         }
     }
 
@@ -236,7 +262,7 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
         let mut len = 0;
         for_each_valid(feed, coded.keys().nulls(), |_, row| {
             let code = codes[row] as usize;
-            fresh[len] = codes[row];
+            fresh[len] = codes[row] as u32;
             len += usize::from(!is_added[code]);
             is_added[code] = true;
         });
@@ -267,7 +293,10 @@ impl<A: Aggregate<I> + Merge, I: Identity> Sets<A, I> {
 
     /// Bytes beside the states.
     pub fn memory_bytes(&self) -> usize {
-        self.identities.memory_bytes() + self.is_added.memory_bytes() + self.out.capacity() * size_of::<I>()
+        let buffers = self.out.capacity() * size_of::<I>()
+            + self.codes.capacity() * size_of::<i32>()
+            + self.fresh.capacity() * size_of::<u32>();
+        self.identities.memory_bytes() + self.is_added.memory_bytes() + buffers
     }
 }
 

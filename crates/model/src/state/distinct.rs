@@ -80,17 +80,15 @@ impl Distinct {
                 }
             }
             Form::Sparse(_) => self.raise(register_of(hash)),
-            Form::Dense(ranks) => {
-                let (number, rank) = parts(register_of(hash));
-                if ranks[number] < rank {
-                    ranks[number] = rank;
-                }
-            }
+            Form::Dense(ranks) => raise_dense(ranks, register_of(hash)),
         }
     }
 
     /// Takes many hashes.
     pub fn insert_hashes(&mut self, hashes: &[u64]) {
+        if let Form::Dense(ranks) = &mut self.0 {
+            return hashes.iter().for_each(|hash| raise_dense(ranks, register_of(*hash)));
+        }
         hashes.iter().for_each(|hash| self.insert_hash(*hash));
     }
 
@@ -141,7 +139,7 @@ impl Distinct {
     fn leave_exact(&mut self) {
         let Form::Exact(hashes) = &mut self.0 else { return };
         let hashes = std::mem::take(hashes);
-        self.0 = Form::Sparse(Slots::default());
+        self.0 = Form::Sparse(Slots::with_room(hashes.len()));
         hashes.iter().for_each(|hash| self.raise(register_of(hash)));
     }
 
@@ -152,9 +150,7 @@ impl Distinct {
         {
             return;
         }
-        let (number, rank) = parts(register);
-        let ranks = self.make_dense();
-        ranks[number] = ranks[number].max(rank);
+        raise_dense(self.make_dense(), register);
     }
 
     /// From the list of registers to the array. The form must not be exact.
@@ -307,6 +303,13 @@ fn register_of(hash: u64) -> Register {
     // A guard bit behind the last bit of the hash ends the search.
     let rest = hash << PRECISION | 1 << (PRECISION - 1);
     number << 8 | (rest.leading_zeros() + 1)
+}
+
+/// Raises a register to a rank.
+#[inline]
+fn raise_dense(ranks: &mut [u8; REGISTERS], register: Register) {
+    let (number, rank) = parts(register);
+    ranks[number] = ranks[number].max(rank);
 }
 
 #[inline]

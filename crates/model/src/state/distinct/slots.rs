@@ -43,6 +43,12 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T: Slot> Slots<T> {
+    /// With room for so many numbers before it grows.
+    pub fn with_room(len: usize) -> Self {
+        let slots = (len * 8).div_ceil(7).next_power_of_two().max(SLOTS_MIN);
+        Slots { slots: vec![T::default(); slots], ..Slots::default() }
+    }
+
     pub fn len(&self) -> usize {
         self.used + usize::from(self.has_zero)
     }
