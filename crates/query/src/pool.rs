@@ -40,8 +40,12 @@ impl Queue {
 
     /// Queues a task of a reading that has begun.
     pub fn submit(&self, share: Arc<Share>, task: Task) {
-        self.lock().turns.push(share, task);
-        self.wake.notify_one();
+        let mut state = self.lock();
+        state.turns.push(share, task);
+        // Where no seat is free, whoever gives one up takes the task or wakes somebody for it.
+        if state.seats_free > 0 {
+            self.wake.notify_one();
+        }
     }
 
     /// A task of the question with this share has been done that took so long.

@@ -109,6 +109,7 @@ fn write_files(
             chunks: &part.chunks,
             tombstones: &part.tombstones,
             row_bytes: part.row_bytes,
+            forecasts: &shared.forecasts,
         };
         let units = write_segments(&shared.files, &unsorted, &next_id)?;
         let open = |unit: Written| unit.open(&shared.files, &part.dataset);

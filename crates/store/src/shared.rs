@@ -18,6 +18,7 @@ use crate::error::{StoreError, StoreResult};
 use crate::health::Health;
 use crate::log::DeleteRecord;
 use crate::segment::{SegmentFiles, SegmentId};
+use crate::sidecar::Forecasts;
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::stats::Counters;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub catalog: Catalog,
     /// What all segments share.
     pub files: Arc<SegmentFiles>,
+    /// Which tiers of roll-ups pay.
+    pub forecasts: Forecasts,
     /// Submissions and groups.
     pub queue: Queue,
     /// Whether writing goes on.
@@ -120,6 +123,7 @@ impl Shared {
             dedup_seed,
             catalog,
             files,
+            forecasts: Forecasts::default(),
             queue: Queue::default(),
             health: Health::default(),
             counters: Counters::default(),

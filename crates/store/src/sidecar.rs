@@ -37,7 +37,7 @@ pub use build::Written;
 pub(crate) use build::{Sections, UnitWriter, build_sidecar};
 pub(crate) use file::SidecarFooter;
 pub use file::Wanted;
-pub(crate) use forecast::hopeless_tiers;
+pub use forecast::Forecasts;
 pub use history::plan_history_merge;
 pub(crate) use history::{merge_history, trim};
 pub(crate) use merge::merge_sections;

@@ -189,8 +189,12 @@ impl Writer<'_> {
         for group in self.groups {
             let sketch = &sketches[*group as usize];
             zeros.push(sketch.zeros());
-            positive.push(bins.add(sketch.positive_bins()));
-            negative.push(bins.add(sketch.negative_bins()));
+            let begin = bins.gaps.len();
+            sketch.for_each_positive_bin(|bin, count| bins.push(bin, count));
+            positive.push(bins.end_store(begin));
+            let begin = bins.gaps.len();
+            sketch.for_each_negative_bin(|bin, count| bins.push(bin, count));
+            negative.push(bins.end_store(begin));
         }
         for numbers in [&zeros, &positive, &negative, &bins.firsts, &bins.gaps, &bins.counts] {
             self.part(|out| write_counts(numbers, out));
@@ -206,17 +210,21 @@ struct BinLists {
     firsts: Vec<u64>,
     gaps: Vec<u64>,
     counts: Vec<u64>,
+    /// The last bin of the store that is being appended.
+    before: u32,
 }
 
 impl BinLists {
-    /// Appends the bins of one store, and gives their number.
-    fn add(&mut self, bins: impl Iterator<Item = (u32, u64)>) -> u64 {
-        let begin = self.gaps.len();
-        let mut before = 0;
-        bins.for_each(|(bin, count)| {
-            self.gaps.push(u64::from(bin - std::mem::replace(&mut before, bin)));
-            self.counts.push(count);
-        });
+    /// Appends a bin of a store.
+    #[inline]
+    fn push(&mut self, bin: u32, count: u64) {
+        self.gaps.push(u64::from(bin - std::mem::replace(&mut self.before, bin)));
+        self.counts.push(count);
+    }
+
+    /// Ends the store whose bins begin at a place, and gives their number.
+    fn end_store(&mut self, begin: usize) -> u64 {
+        self.before = 0;
         if let Some(first) = self.gaps.get_mut(begin) {
             self.firsts.push(std::mem::take(first));
         }

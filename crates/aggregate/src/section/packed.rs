@@ -288,6 +288,32 @@ impl<'a> Packed<'a> {
     }
 }
 
+/// Single numbers of an array at places that mostly ascend.
+pub(super) struct Cursor<'a> {
+    packed: &'a Packed<'a>,
+    /// The block that is unpacked.
+    loaded: usize,
+    block: [u64; BLOCK],
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(packed: &'a Packed<'a>) -> Self {
+        Cursor { packed, loaded: usize::MAX, block: [0; BLOCK] }
+    }
+
+    /// The number at a place; 0 past the end.
+    pub fn get(&mut self, place: usize) -> u64 {
+        if place >= self.packed.len() {
+            return 0;
+        }
+        if place / BLOCK != self.loaded {
+            self.loaded = place / BLOCK;
+            self.packed.block(self.loaded, &mut self.block);
+        }
+        self.block[place % BLOCK]
+    }
+}
+
 /// Passes over a block, checking that it is whole; gives its reference.
 fn skip_block(reader: &mut Reader<'_>, len: usize) -> Result<u64, AggregateError> {
     let (width, exceptions) = (u32::from(reader.u8()?), usize::from(reader.u8()?));

@@ -226,6 +226,7 @@ impl Quantiles {
     }
 
     /// How many values are zero.
+    #[inline]
     pub fn zeros(&self) -> u64 {
         self.rest.as_ref().map_or(0, |rest| rest.zeros)
     }
@@ -238,6 +239,20 @@ impl Quantiles {
     /// The used bins of the sizes of values below zero, likewise.
     pub fn negative_bins(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         self.rest.iter().flat_map(|rest| rest.negative.entries())
+    }
+
+    /// Calls `take` with each of [`Self::positive_bins`].
+    #[inline]
+    pub fn for_each_positive_bin(&self, take: impl FnMut(u32, u64)) {
+        self.positive.for_each(take);
+    }
+
+    /// Calls `take` with each of [`Self::negative_bins`].
+    #[inline]
+    pub fn for_each_negative_bin(&self, take: impl FnMut(u32, u64)) {
+        if let Some(rest) = &self.rest {
+            rest.negative.for_each(take);
+        }
     }
 
     /// Adds a sketch that was stored in columns.

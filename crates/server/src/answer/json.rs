@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 use std::ops::Range;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tidewater_engine::QueryReply;
 use tidewater_model::money;
@@ -269,11 +270,11 @@ pub fn write_cell(cell: &Cell, shape: &Shape, out: &mut Vec<u8>) {
         Cell::Bool(true) => out.extend_from_slice(b"true"),
         Cell::Bool(false) => out.extend_from_slice(b"false"),
         Cell::Int(value) => quoted(as_text, out, |out| match i64::try_from(*value) {
-            Ok(value) => integer_into(value, out),
+            Ok(value) => number_into(value, out),
             Err(_) => put(out, format_args!("{value}")),
         }),
-        // Rust's shortest form that reads back is a JSON number for every finite double.
-        Cell::Float(value) if value.is_finite() => put(out, format_args!("{value:?}")),
+        // The shortest form that reads back.
+        Cell::Float(value) if value.is_finite() => number_into(*value, out),
         Cell::Float(_) => out.extend_from_slice(b"null"),
         Cell::Money(units) => {
             quoted(as_text, out, |out| out.extend_from_slice(money::format(*units).as_bytes()))
@@ -322,9 +323,9 @@ fn quoted(as_text: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-/// Most numbers of most answers: the JSON writer's integers are several times faster than formatted ones.
-fn integer_into(value: i64, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, &value).expect("an integer is JSON, and writing to a Vec cannot fail");
+/// Most of most answers: the JSON writer's numbers are several times faster than formatted ones.
+fn number_into(value: impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, &value).expect("a finite number is JSON, and writing to a Vec cannot fail");
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

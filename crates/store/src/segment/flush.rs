@@ -16,7 +16,7 @@ use super::rows::Rows;
 use super::writer::SegmentHead;
 use crate::chunk::Chunk;
 use crate::error::StoreResult;
-use crate::sidecar::{Sections, UnitWriter, Written, hopeless_tiers};
+use crate::sidecar::{Forecasts, Sections, UnitWriter, Written};
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
@@ -35,6 +35,8 @@ pub struct Unsorted<'a> {
     pub tombstones: &'a [Arc<Tombstone>],
     /// About how many bytes a row takes in a segment, where that is known from earlier ones.
     pub row_bytes: Option<f64>,
+    /// What is known of which tiers pay.
+    pub forecasts: &'a Forecasts,
 }
 
 /// Writes the rows of chunks, one segment per UTC day with its sidecar, without those that tombstones hide. The files are
@@ -44,7 +46,7 @@ pub fn write_segments(
     unsorted: &Unsorted<'_>,
     next_id: &dyn Fn() -> SegmentId,
 ) -> StoreResult<Vec<Written>> {
-    let Unsorted { dataset_id, dataset, chunks, tombstones, row_bytes } = *unsorted;
+    let Unsorted { dataset_id, dataset, chunks, tombstones, row_bytes, forecasts } = *unsorted;
     if chunks.is_empty() {
         return Ok(Vec::new());
     }
@@ -64,7 +66,7 @@ pub fn write_segments(
         let head = SegmentHead { dataset_id, dataset, day, id: next_id(), tombstones_applied };
         let count = day_rows.len() as u64;
         let expected = RowsExpected { rows: count, raw_bytes: (row_bytes * count as f64) as u64 };
-        let day = Day { files, rows: &rows, sorted: day_rows, is_only: days.len() == 1 };
+        let day = Day { files, forecasts, rows: &rows, sorted: day_rows, is_only: days.len() == 1 };
         match day.write(head, expected, next_id) {
             Ok(unit) => written.push(unit),
             Err(error) => {
@@ -79,6 +81,7 @@ pub fn write_segments(
 /// The rows of one segment among all that are flushed.
 struct Day<'a> {
     files: &'a SegmentFiles,
+    forecasts: &'a Forecasts,
     rows: &'a Rows,
     /// Which, in segment order.
     sorted: &'a [u32],
@@ -92,7 +95,8 @@ impl Day<'_> {
         expected: RowsExpected,
         next_id: &dyn Fn() -> SegmentId,
     ) -> StoreResult<Written> {
-        let hopeless = hopeless_tiers(head.dataset, self.rows, self.sorted, expected);
+        let hopeless =
+            self.forecasts.hopeless_tiers(head.dataset_id, head.dataset, self.rows, self.sorted, expected);
         let sections = (expected, Sections::FromRowsBeside { hopeless });
         if !self.is_only {
             // The layout depends on the day's own rows: which columns it has, which keys are frequent.

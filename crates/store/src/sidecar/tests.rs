@@ -108,6 +108,7 @@ fn write_fixture() {
         chunks: &[chunk],
         tombstones: &[],
         row_bytes: Some(1e6),
+        forecasts: &Forecasts::default(),
     };
     let next_id = || SegmentId(next.replace(next.get() + 1) + 1);
     let written = write_segments(&files, &unsorted, &next_id).expect("the disk works").remove(0);
@@ -136,6 +137,7 @@ fn unit(files: &Arc<SegmentFiles>, id: u64, rows: i64) -> Arc<Segment> {
         chunks: &[chunk],
         tombstones: &[],
         row_bytes: Some(1e6),
+        forecasts: &Forecasts::default(),
     };
     let next_id = || SegmentId(next.replace(next.get() + 1));
     let written = write_segments(files, &unsorted, &next_id).expect("the disk works").remove(0);

@@ -51,18 +51,21 @@ trait Count: Copy {
 }
 
 impl Count for u32 {
+    #[inline]
     fn wide(self) -> u32 {
         self
     }
 }
 
 impl Count for u16 {
+    #[inline]
     fn wide(self) -> u32 {
         self.into()
     }
 }
 
 impl Count for u8 {
+    #[inline]
     fn wide(self) -> u32 {
         self.into()
     }
@@ -268,6 +271,24 @@ impl Store {
     /// Rows counted.
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Calls `take` with each used bin in ascending order and its count: [`Self::entries`] without a choice at each.
+    pub fn for_each(&self, mut take: impl FnMut(u32, u64)) {
+        fn walk<C: Count>(first: u32, counts: &[C], take: &mut impl FnMut(u32, u64)) {
+            for (bin, count) in (first..).zip(counts) {
+                if count.wide() > 0 {
+                    take(bin, count.wide().into());
+                }
+            }
+        }
+        match &self.counts {
+            Counts::List(entries) => entries.iter().for_each(|(bin, count)| take(*bin, (*count).into())),
+            Counts::Window { first, counts } => walk(*first, counts, &mut take),
+            Counts::Wide(entries) => entries.iter().for_each(|(bin, count)| take(*bin, *count)),
+            Counts::Packed { first, counts } => walk(*first, counts, &mut take),
+            Counts::Bytes { first, counts } => walk(*first, counts, &mut take),
+        }
     }
 
     /// The used bins in ascending order with their counts.

@@ -21,6 +21,7 @@ use crate::chunk::{Chunk, Run};
 use crate::disk::FakeDisk;
 use crate::scan::{ScanBatch, ScanRequest, Unit};
 use crate::segment::{DAY_US, Segment, SegmentFiles, SegmentId, SegmentMeta, Unsorted, write_segments};
+use crate::sidecar::Forecasts;
 use crate::tombstone::Tombstone;
 use crate::version::Lsn;
 
@@ -198,8 +199,14 @@ impl Folder {
     }
 
     pub fn write(&self, chunks: &[Arc<Chunk>], tombstones: &[Arc<Tombstone>]) -> Vec<SegmentMeta> {
-        let unsorted =
-            Unsorted { dataset_id: DATASET, dataset: &self.dataset, chunks, tombstones, row_bytes: None };
+        let unsorted = Unsorted {
+            dataset_id: DATASET,
+            dataset: &self.dataset,
+            chunks,
+            tombstones,
+            row_bytes: None,
+            forecasts: &Forecasts::default(),
+        };
         let written = write_segments(&self.files, &unsorted, &|| self.next_id()).expect("the disk works");
         written.into_iter().map(|unit| unit.segment).collect()
     }
