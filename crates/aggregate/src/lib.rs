@@ -25,4 +25,4 @@ pub use group::{Codes, Expansion, Groups, SharedMemory};
 pub use rollup::{MeasureKey, RollupPlan, RollupTier, derived_for, outlives_raw, rollup_plans};
 pub use section::{EncodedSection, EncodedSlice, EncodedStates, SectionHead, SectionSlice, SliceBytes};
 pub use select::Selection;
-pub use state::{Input, Reading, StateKind, States, TextRule, float_of_order, order_of_float};
+pub use state::{Input, Reading, StateKind, States, TextRule, Words, float_of_order, order_of_float};

@@ -12,6 +12,7 @@ use tidewater_model::state::{Distinct, First, FloatSum, IntMoments, Last, Moment
 use crate::feed::{Keys, for_each_run};
 
 pub use column::{Input, Reading, StateKind, States};
+pub use packed::Words;
 pub use texts::TextRule;
 pub(crate) use texts::Texts;
 pub use values::{float_of_order, order_of_float};

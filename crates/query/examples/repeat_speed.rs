@@ -16,6 +16,7 @@ use tidewater_model::query::{QueryRequest, ResolveContext, resolve};
 use tidewater_model::schema::{Dataset, DatasetDefinition, DatasetId};
 use tidewater_model::time::Timestamp;
 use tidewater_query::{Answer, Control, Executor, ExecutorConfig};
+use tidewater_store::Forecasts;
 use tidewater_store::disk::RealDisk;
 use tidewater_store::segment::{
     FOOTER_BYTES_MAX, Segment, SegmentFiles, SegmentId, Unsorted, write_segments,
@@ -98,8 +99,14 @@ fn main() {
     let mut units = Vec::new();
     for day in 0..days {
         let rows = chunk(&mut dice, per_day, START_US + day as i64 * DAY_US, DAY_US, 1);
-        let unsorted =
-            Unsorted { dataset_id: ID, dataset: &dataset, chunks: &[rows], tombstones: &[], row_bytes: None };
+        let unsorted = Unsorted {
+            dataset_id: ID,
+            dataset: &dataset,
+            chunks: &[rows],
+            tombstones: &[],
+            row_bytes: None,
+            forecasts: &Forecasts::default(),
+        };
         let written = write_segments(&files, &unsorted, &|| SegmentId(next.fetch_add(1, Ordering::Relaxed)));
         for unit in written.expect("room on the disk") {
             let segment = Segment::open(&files, &dataset, unit.segment, unit.sidecar);

@@ -75,35 +75,66 @@ fn sort(table: &Table, order: &[OrderKey], groups: &mut [u32]) {
 /// Puts the groups first that may be on the page as far as the first key tells, which compares plain numbers where it can; gives how
 /// many those are.
 fn candidates_first(table: &Table, order: &[OrderKey], groups: &mut [u32], page: usize) -> usize {
-    let Some(ranks) = order.first().and_then(|key| table.ranks(key, groups)) else { return groups.len() };
-    let last = nth_least(&ranks, page);
-    let mut candidates = 0;
-    for (place, rank) in ranks.iter().enumerate() {
-        if *rank <= last {
-            groups.swap(candidates, place);
-            candidates += 1;
+    /// Numbers at a time: what fits in a core's own cache.
+    const AT_ONCE: usize = 4_096;
+    let Some(key) = order.first() else { return groups.len() };
+    let mut ranks = Vec::with_capacity(AT_ONCE.min(groups.len()));
+    let mut least = Least::new(page);
+    for part in groups.chunks(AT_ONCE) {
+        if !table.ranks(key, part, &mut ranks) {
+            return groups.len();
         }
+        least.add(&ranks);
+    }
+    let last = least.last();
+    let (mut candidates, mut seen) = (0, 0);
+    while seen < groups.len() {
+        let end = groups.len().min(seen + AT_ONCE);
+        table.ranks(key, &groups[seen..end], &mut ranks);
+        for (place, rank) in (seen..end).zip(&ranks) {
+            if *rank <= last {
+                groups.swap(candidates, place);
+                candidates += 1;
+            }
+        }
+        seen = end;
     }
     candidates
 }
 
-/// The `n`-th least of more than `n` numbers, `n` at least 1. Most numbers are only compared with the bound so far.
-fn nth_least(numbers: &[i64], n: usize) -> i64 {
-    /// Fewer than these are not worth a bound.
-    const KEPT_MIN: usize = 1_024;
-    let room = (4 * n).max(KEPT_MIN);
-    let mut kept = Vec::with_capacity(room.min(numbers.len()));
-    let mut bound = i64::MAX;
-    for number in numbers {
-        if *number <= bound {
-            kept.push(*number);
-        }
-        if kept.len() == room {
-            bound = *kept.select_nth_unstable(n - 1).1;
-            kept.truncate(n);
+/// The `n` least of many numbers. Most numbers are only compared with the bound so far.
+struct Least {
+    n: usize,
+    room: usize,
+    kept: Vec<i64>,
+    /// The `n`-th least of the first numbers, or more.
+    bound: i64,
+}
+
+impl Least {
+    /// Of at least `n` numbers, `n` at least 1.
+    fn new(n: usize) -> Self {
+        /// Fewer than these are not worth a bound.
+        const KEPT_MIN: usize = 1_024;
+        Least { n, room: (4 * n).max(KEPT_MIN), kept: Vec::new(), bound: i64::MAX }
+    }
+
+    fn add(&mut self, numbers: &[i64]) {
+        for number in numbers {
+            if *number <= self.bound {
+                self.kept.push(*number);
+            }
+            if self.kept.len() == self.room {
+                self.bound = *self.kept.select_nth_unstable(self.n - 1).1;
+                self.kept.truncate(self.n);
+            }
         }
     }
-    *kept.select_nth_unstable(n - 1).1
+
+    /// The `n`-th least.
+    fn last(mut self) -> i64 {
+        *self.kept.select_nth_unstable(self.n - 1).1
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +147,11 @@ mod tests {
             (0..20_000u64).map(|place| (place.wrapping_mul(7_919_777) % 5_003) as i64 - 99).collect();
         let mut sorted = numbers.clone();
         sorted.sort_unstable();
+        let nth_least = |numbers: &[i64], n: usize| {
+            let mut least = Least::new(n);
+            numbers.chunks(777).for_each(|numbers| least.add(numbers));
+            least.last()
+        };
         for n in [1, 2, 10, 700, 19_999] {
             assert_eq!(nth_least(&numbers, n), sorted[n - 1]);
         }

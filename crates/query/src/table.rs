@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use tidewater_aggregate::{Cell, Codes, Groups, float_of_order, order_of_float};
+use tidewater_aggregate::{Cell, Codes, Groups, Words, float_of_order, order_of_float};
 use tidewater_model::query::{OrderKey, OrderTarget};
 use tidewater_model::schema::ColumnType;
 use tidewater_model::time::Timestamp;
@@ -89,19 +89,23 @@ impl Table {
         Ordering::Equal
     }
 
-    /// A number for each of the groups, none greater than that of a group behind it in the order of this key; `None` where there
-    /// are no such numbers at hand.
-    pub fn ranks(&self, key: &OrderKey, groups: &[u32]) -> Option<Vec<i64>> {
+    /// Puts a number for each of the groups into `ranks`, none greater than that of a group behind it in the order of this key; false
+    /// where there are no such numbers at hand.
+    pub fn ranks(&self, key: &OrderKey, groups: &[u32], ranks: &mut Vec<i64>) -> bool {
+        ranks.clear();
         match key.target {
             OrderTarget::Dimension(place) => {
-                let Codes::Buckets(_) = self.groups().dimensions[place] else { return None };
+                let Codes::Buckets(_) = self.groups().dimensions[place] else { return false };
                 let rank = |group: &u32| {
                     let bucket = i64::from(self.groups().key(*group as usize)[place]);
                     if key.descending { -bucket } else { bucket }
                 };
-                Some(groups.iter().map(rank).collect())
+                ranks.extend(groups.iter().map(rank));
+                true
             }
-            OrderTarget::Metric(metric) => self.columns[metric].as_ref()?.ranks(key.descending, groups),
+            OrderTarget::Metric(metric) => self.columns[metric]
+                .as_ref()
+                .is_some_and(|column| column.ranks(key.descending, groups, ranks)),
         }
     }
 
@@ -137,11 +141,12 @@ impl Table {
 }
 
 /// Cells of one metric, which all have one kind or are null: eight bytes each.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct CellColumn {
     kind: Kind,
     /// Integers and bools as they are, floats as ordered integers, texts as places in `texts`.
-    words: Vec<i64>,
+    words: Words,
+    /// Empty where none is.
     is_null: Vec<bool>,
     /// Integers that do not fit in a word, by row.
     wide: HashMap<usize, i128>,
@@ -161,10 +166,21 @@ enum Kind {
     Time,
 }
 
+impl Default for CellColumn {
+    fn default() -> Self {
+        CellColumn::with_capacity(0)
+    }
+}
+
 impl CellColumn {
     fn with_capacity(cells: usize) -> Self {
-        let (words, is_null) = (Vec::with_capacity(cells), Vec::with_capacity(cells));
-        CellColumn { words, is_null, ..CellColumn::default() }
+        CellColumn {
+            kind: Kind::Empty,
+            words: Words::Own(Vec::with_capacity(cells)),
+            is_null: Vec::with_capacity(cells),
+            wide: HashMap::new(),
+            texts: Vec::new(),
+        }
     }
 
     /// The values of a metric for all groups.
@@ -182,9 +198,10 @@ impl CellColumn {
         let MetricPlan::Value(used) = values.frame.plan.metrics[metric] else { return None };
         let words = values.partial.states[used.measure].1.words(used.reading)?;
         let kind = if used.kind == ColumnType::Money { Kind::Money } else { Kind::Int };
-        Some(CellColumn { kind, is_null: vec![false; words.len()], words, ..CellColumn::default() })
+        Some(CellColumn { kind, words, ..CellColumn::default() })
     }
 
+    /// Adds a cell to a column that was made cell by cell.
     pub fn push(&mut self, cell: Cell) {
         let found = match cell {
             Cell::Bool(value) => Some((Kind::Bool, i64::from(value))),
@@ -204,14 +221,16 @@ impl CellColumn {
             self.kind = kind;
         }
         self.is_null.push(found.is_none());
-        self.words.push(found.map_or(0, |(_, word)| word));
+        if let Words::Own(words) = &mut self.words {
+            words.push(found.map_or(0, |(_, word)| word));
+        }
     }
 
     pub fn get(&self, row: usize) -> Cell {
-        if self.is_null[row] {
+        if self.is_null(row) {
             return Cell::Null;
         }
-        let word = self.words[row];
+        let word = self.words.get(row);
         match self.kind {
             Kind::Empty => Cell::Null,
             Kind::Bool => Cell::Bool(word != 0),
@@ -224,34 +243,35 @@ impl CellColumn {
     }
 
     /// See [`Table::ranks`]: the word in the wanted direction, nulls with the last ones.
-    fn ranks(&self, descending: bool, rows: &[u32]) -> Option<Vec<i64>> {
+    fn ranks(&self, descending: bool, rows: &[u32], ranks: &mut Vec<i64>) -> bool {
         if self.kind == Kind::Text {
-            return None;
+            return false;
         }
-        let rank = |row: &u32| {
-            let row = *row as usize;
-            if self.is_null[row] {
-                return i64::MAX;
-            }
-            let word = match self.wide.is_empty() {
-                true => self.words[row],
-                false => self.whole(row).clamp(i64::MIN.into(), i64::MAX.into()) as i64,
-            };
-            if descending { !word } else { word }
-        };
-        Some(rows.iter().map(rank).collect())
+        let directed = |word: i64| if descending { !word } else { word };
+        if self.is_null.is_empty() && self.wide.is_empty() {
+            self.words.for_each(rows, |word| ranks.push(directed(word)));
+            return true;
+        }
+        ranks.extend(rows.iter().map(|row| match self.is_null(*row as usize) {
+            true => i64::MAX,
+            false => directed(self.whole(*row as usize).clamp(i64::MIN.into(), i64::MAX.into()) as i64),
+        }));
+        true
     }
 
     /// The order of two rows' cells, null last both ways.
     pub fn compare(&self, a: usize, b: usize, descending: bool) -> Ordering {
-        let ascending = match (self.is_null[a], self.is_null[b]) {
+        let ascending = match (self.is_null(a), self.is_null(b)) {
             (true, true) => return Ordering::Equal,
             (true, false) => return Ordering::Greater,
             (false, true) => return Ordering::Less,
             (false, false) => match self.kind {
-                Kind::Text => self.texts[self.words[a] as usize].cmp(&self.texts[self.words[b] as usize]),
+                Kind::Text => {
+                    let text = |row| &self.texts[self.words.get(row) as usize];
+                    text(a).cmp(text(b))
+                }
                 _ if !self.wide.is_empty() => self.whole(a).cmp(&self.whole(b)),
-                _ => self.words[a].cmp(&self.words[b]),
+                _ => self.words.get(a).cmp(&self.words.get(b)),
             },
         };
         if descending { ascending.reverse() } else { ascending }
@@ -261,21 +281,23 @@ impl CellColumn {
         /// An `Arc<str>`'s pointer and counts.
         const TEXT_OVERHEAD_BYTES: usize = 32;
         let texts: usize = self.texts.iter().map(|text| text.len() + TEXT_OVERHEAD_BYTES).sum();
-        self.words.capacity() * size_of::<i64>()
-            + self.is_null.capacity()
-            + self.wide.allocation_size()
-            + texts
+        self.words.own_bytes() + self.is_null.capacity() + self.wide.allocation_size() + texts
     }
 
     fn whole(&self, row: usize) -> i128 {
         let wide = if self.wide.is_empty() { None } else { self.wide.get(&row).copied() };
-        wide.unwrap_or(i128::from(self.words[row]))
+        wide.unwrap_or(i128::from(self.words.get(row)))
+    }
+
+    #[inline]
+    fn is_null(&self, row: usize) -> bool {
+        self.is_null.get(row).is_some_and(|is_null| *is_null)
     }
 
     /// The word of the integer that is pushed next.
     fn word(&mut self, value: i128) -> i64 {
         i64::try_from(value).unwrap_or_else(|_| {
-            self.wide.insert(self.words.len(), value);
+            self.wide.insert(self.is_null.len(), value);
             0
         })
     }
@@ -309,7 +331,8 @@ mod tests {
             let mut rows = [0, 1, 2];
             rows.sort_by(|a, b| column.compare(*a, *b, descending));
             assert_eq!(rows, order);
-            let ranks = column.ranks(descending, &order.map(|row| row as u32)).expect("numbers");
+            let mut ranks = Vec::new();
+            assert!(column.ranks(descending, &order.map(|row| row as u32), &mut ranks), "numbers");
             assert!(ranks.is_sorted(), "{ranks:?}");
         }
     }

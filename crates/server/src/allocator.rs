@@ -18,8 +18,10 @@ const PURGE_DELAY: c_int = 15;
 const USUAL_DELAY_MS: c_long = 1_000;
 /// How often it is looked how much the process holds: seldom while it is far from the threshold, since a quiet server should not
 /// wake up for it.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const FAR_INTERVAL: Duration = Duration::from_secs(1);
+const NEAR_INTERVAL: Duration = Duration::from_millis(100);
+/// Close to the threshold a burst adds tens of megabytes in the time between two looks otherwise.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(20);
 
 unsafe extern "C" {
     fn mi_option_set(option: c_int, value: c_long);
@@ -33,7 +35,11 @@ pub async fn stay_lean(from_bytes: u64) {
     loop {
         tokio::time::sleep(interval).await;
         let bytes = process::resident_bytes().unwrap_or(0);
-        interval = if bytes > from_bytes / 2 { LOOK_INTERVAL } else { FAR_INTERVAL };
+        interval = match bytes {
+            _ if bytes > from_bytes / 4 * 3 => CLOSE_INTERVAL,
+            _ if bytes > from_bytes / 2 => NEAR_INTERVAL,
+            _ => FAR_INTERVAL,
+        };
         let is_large = bytes > from_bytes;
         if is_large != is_lean {
             is_lean = is_large;

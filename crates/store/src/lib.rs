@@ -49,8 +49,8 @@ pub use scan::{
 };
 pub use shared::CommitHook;
 pub use sidecar::{
-    InvalidSidecarMeta, SIDECAR_FORMAT, SectionInfo, Sidecar, SidecarId, SidecarMeta, SliceInfo, Wanted,
-    Written, plan_history_merge, sidecar_path,
+    Forecasts, InvalidSidecarMeta, SIDECAR_FORMAT, SectionInfo, Sidecar, SidecarId, SidecarMeta, SliceInfo,
+    Wanted, Written, plan_history_merge, sidecar_path,
 };
 pub use snapshot::{DatasetView, Snapshot};
 pub use stats::StoreStats;

@@ -4,7 +4,7 @@ use arrow_array::ArrayRef;
 use tidewater_model::schema::ColumnType;
 use tidewater_model::state::{First, FloatSum, IntMoments, Last, Moments, Quantiles};
 
-use super::packed::PackedStates;
+use super::packed::{PackedStates, Words};
 use super::texts::{ExactSets, Sketches, TextRule, Texts};
 use super::values::{float_of_order, floats, ints, ordered, timed};
 use super::{Greatest, IntSum, Least, Mean, Merge, fold};
@@ -291,17 +291,18 @@ impl States {
 
     /// All groups' values where they are whole numbers of 64 bits, none of them null: counts and sums. The same numbers that
     /// [`Self::cell`] gives one by one.
-    pub fn words(&self, reading: Reading) -> Option<Vec<i64>> {
+    pub fn words(&self, reading: Reading) -> Option<Words> {
         let sum = |sum: &IntSum| i64::try_from(sum.0).ok();
-        match self {
+        let words: Option<Vec<i64>> = match self {
+            States::Packed(packed) => return Some(Words::Shared(packed.clone())),
             States::Count(counts) => counts.iter().map(|count| i64::try_from(*count).ok()).collect(),
             States::IntSum(states) => states.iter().map(sum).collect(),
             States::IntMean(states) if reading == Reading::Value => {
                 states.iter().map(|state| sum(&state.sum)).collect()
             }
-            States::Packed(packed) => Some(packed.numbers()),
             _ => None,
-        }
+        };
+        words.map(Words::Own)
     }
 
     /// The value of a group. `kind` is the column's.

@@ -57,18 +57,11 @@ impl PackedStates {
     }
 
     /// The number of a group.
+    #[inline]
     pub(super) fn number(&self, group: usize) -> i64 {
         match self {
             PackedStates::Counts(counts) => i64::from(counts[group]),
             PackedStates::Sums(sums) => sums[group],
-        }
-    }
-
-    /// The numbers of all groups.
-    pub(super) fn numbers(&self) -> Vec<i64> {
-        match self {
-            PackedStates::Counts(counts) => counts.iter().map(|count| i64::from(*count)).collect(),
-            PackedStates::Sums(sums) => sums.to_vec(),
         }
     }
 
@@ -77,6 +70,47 @@ impl PackedStates {
         match self {
             PackedStates::Counts(counts) => size_of_val(&counts[..]),
             PackedStates::Sums(sums) => size_of_val(&sums[..]),
+        }
+    }
+}
+
+/// Whole numbers of all groups, shared with their states where those are packed.
+#[derive(Clone, Debug)]
+pub enum Words {
+    /// A copy.
+    Own(Vec<i64>),
+    /// The states' own.
+    Shared(PackedStates),
+}
+
+impl Words {
+    /// The number of a group.
+    #[inline]
+    pub fn get(&self, group: usize) -> i64 {
+        match self {
+            Words::Own(words) => words[group],
+            Words::Shared(packed) => packed.number(group),
+        }
+    }
+
+    /// Calls `take` with the number of each of these groups.
+    pub fn for_each(&self, groups: &[u32], mut take: impl FnMut(i64)) {
+        match self {
+            Words::Own(words) => groups.iter().for_each(|group| take(words[*group as usize])),
+            Words::Shared(PackedStates::Counts(counts)) => {
+                groups.iter().for_each(|group| take(counts[*group as usize].into()));
+            }
+            Words::Shared(PackedStates::Sums(sums)) => {
+                groups.iter().for_each(|group| take(sums[*group as usize]))
+            }
+        }
+    }
+
+    /// Bytes held that are not the states'.
+    pub fn own_bytes(&self) -> usize {
+        match self {
+            Words::Own(words) => words.capacity() * size_of::<i64>(),
+            Words::Shared(_) => 0,
         }
     }
 }
@@ -103,7 +137,14 @@ mod tests {
                 matches!(packed, States::Packed(_)) && packed.memory_bytes() * 2 <= states.memory_bytes()
             );
             assert_eq!(cells(&packed, groups), cells(&states, groups));
-            assert_eq!(packed.words(Reading::Value), states.words(Reading::Value));
+            let words = |states: &States| -> Vec<i64> {
+                let words = states.words(Reading::Value).expect("counts and sums are whole numbers");
+                let mut all = Vec::new();
+                words.for_each(&(0..groups as u32).collect::<Vec<u32>>(), |word| all.push(word));
+                assert_eq!(all[17], words.get(17));
+                all
+            };
+            assert_eq!(words(&packed), words(&states));
             let map: Vec<u32> = (0..groups as u32).rev().collect();
             let (mut merged, mut expected) = (packed.clone(), states.clone());
             merged.merge(&packed, &map);

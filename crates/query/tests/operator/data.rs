@@ -15,6 +15,7 @@ use tidewater_model::names::ProjectName;
 use tidewater_model::schema::{
     Column, ColumnId, ColumnRef, ColumnType, Dataset, DatasetDefinition, DatasetId, Retention,
 };
+use tidewater_store::Forecasts;
 use tidewater_store::disk::FakeDisk;
 use tidewater_store::segment::{FOOTER_BYTES_MAX, SegmentFiles, SegmentId, Unsorted, write_segments};
 use tidewater_store::{Chunk, DatasetView, Lsn, Run, Unit, Written};
@@ -115,8 +116,14 @@ pub fn segments(rows: &[Row], dataset: &Arc<Dataset>) -> Vec<Unit> {
     });
     let next_id = || SegmentId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
     let chunks = chunks(rows, usize::MAX);
-    let unsorted =
-        Unsorted { dataset_id: DATASET, dataset, chunks: &chunks, tombstones: &[], row_bytes: None };
+    let unsorted = Unsorted {
+        dataset_id: DATASET,
+        dataset,
+        chunks: &chunks,
+        tombstones: &[],
+        row_bytes: None,
+        forecasts: &Forecasts::default(),
+    };
     let written = write_segments(files, &unsorted, &next_id);
     let written = written.expect("a disk in memory takes everything");
     let open = |unit: Written| Unit::Segment(unit.open(files, dataset).expect("it was just written"));

@@ -273,8 +273,9 @@ pub fn write_cell(cell: &Cell, shape: &Shape, out: &mut Vec<u8>) {
             Ok(value) => number_into(value, out),
             Err(_) => put(out, format_args!("{value}")),
         }),
-        // The shortest form that reads back.
-        Cell::Float(value) if value.is_finite() => number_into(*value, out),
+        // The shortest form that reads back, which is without an exponent here.
+        Cell::Float(value) if (1e-4..1e15).contains(&value.abs()) => number_into(*value, out),
+        Cell::Float(value) if value.is_finite() => put(out, format_args!("{value:?}")),
         Cell::Float(_) => out.extend_from_slice(b"null"),
         Cell::Money(units) => {
             quoted(as_text, out, |out| out.extend_from_slice(money::format(*units).as_bytes()))
@@ -363,6 +364,10 @@ mod tests {
             (Cell::Int(-7), "-7", "\"-7\""),
             (Cell::Int(i128::from(i64::MAX) * 10), "92233720368547758070", "\"92233720368547758070\""),
             (Cell::Float(0.1), "0.1", "0.1"),
+            (Cell::Float(0.0), "0.0", "0.0"),
+            (Cell::Float(-123_456.75), "-123456.75", "-123456.75"),
+            (Cell::Float(1e-4), "0.0001", "0.0001"),
+            (Cell::Float(999_999_999_999_999.9), "999999999999999.9", "999999999999999.9"),
             (Cell::Float(1e300), "1e300", "1e300"),
             (Cell::Float(-2.5e-9), "-2.5e-9", "-2.5e-9"),
             (Cell::Float(f64::NAN), "null", "null"),
