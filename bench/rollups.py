@@ -23,6 +23,9 @@ DAYS = 30
 DATA_END = datetime.datetime(2026, 10, 31, tzinfo=datetime.timezone.utc)
 # A restart must be cold: it answers nothing by itself before the first question comes.
 NO_WARMING = {"TIDEWATER_CACHE__WARM_QUESTIONS_MAX": "0"}
+# Nothing is kept of a question: each is asked as if it were the first one, of a process that has run for a while.
+NO_PARTIALS = {"TIDEWATER_CACHE__PARTIALS_BYTES_MAX": "0"}
+COLD_ASKS = 60
 # A dataset with one row. A question over it wakes up threads and allocators, and fills no cache that counts.
 WARM_UP_DATASET = "warm_up"
 
@@ -30,7 +33,7 @@ WARM_UP_DATASET = "warm_up"
 def rollups(bench):
     """The five questions on a settled store: first asks of fresh processes, then many asks."""
     load(bench)
-    figures = {"cold": cold(bench)}
+    figures = {"cold": cold(bench), "no_partials": no_partials(bench)}
     with server(bench, "rollups") as running:
         target = bench.target(running)
         asking = ["--questions", QUESTIONS, "--times", bench.asks]
@@ -92,6 +95,15 @@ def cold(bench):
         for name in NAMES:
             samples[name].append(first_ask(bench, "rollups", QUESTIONS, name, "answers-cold"))
     return {name: summary(times) for name, times in samples.items()}
+
+
+def no_partials(bench):
+    """Computed answers of a running server whose partial cache holds nothing. Milliseconds by question."""
+    with server(bench, "rollups", NO_PARTIALS) as running:
+        target = bench.target(running)
+        bench.client("asks", *target, "--questions", QUESTIONS, "--times", 2, "--staleness-ms", 0)
+        asked = bench.client("asks", *target, "--questions", QUESTIONS, "--times", COLD_ASKS, "--staleness-ms", 0, "--vary")
+    return {name: question["latency"] for name, question in asked["questions"].items()}
 
 
 def summary(asks):
@@ -209,9 +221,9 @@ def create_dataset(running, file_name):
 
 
 @contextlib.contextmanager
-def server(bench, name):
+def server(bench, name, env={}):
     """A server on a loaded folder that starts cold, whether or not this build can warm itself."""
-    with bench.server(name, fresh=False, env=NO_WARMING if can_warm(bench) else {}) as running:
+    with bench.server(name, fresh=False, env=env | (NO_WARMING if can_warm(bench) else {})) as running:
         yield running
 
 

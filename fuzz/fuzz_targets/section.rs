@@ -28,7 +28,7 @@ static WORLD: LazyLock<(Arc<Dataset>, EncodedSection)> = LazyLock::new(|| {
     let definition = DatasetDefinition::from_json(DEFINITION.as_bytes()).expect("the definition above is valid");
     let dataset = Arc::new(Dataset::compile("fuzz", definition).expect("the definition above is valid"));
     let expected = RowsExpected { rows: 3, raw_bytes: 1 << 40 };
-    let mut derivation = Derivation::new(&dataset, expected).expect("there is a roll-up");
+    let mut derivation = Derivation::new(&dataset, expected, Vec::new()).expect("there is a roll-up");
     derivation.add(&ProjectName::new("fuzz").expect("a project's name"), &rows(&dataset));
     let section = derivation.finish(1 << 40).sections.remove(0);
     (dataset, section)

@@ -3,7 +3,8 @@
 //! Morsels (and whatever else is a [`Task`]) stand in lanes, one for each part of the data whose rows belong together; a thread stays in a
 //! lane as long as it can. What is
 //! done with the rows is the [`Consumer`]'s; each thread has its own, and they are joined afterwards. After each morsel a thread's
-//! share queues again, so that questions take turns (`turns`). The thread that asked does one share itself while the pool has a seat.
+//! share queues again, so that questions take turns (`turns`). Of a short reading the thread that asked does one share itself while the
+//! pool has a seat; of a long one it does none, because what many threads have allocated is given back late.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +20,9 @@ use tidewater_store::{Morsel, ScanBatch};
 use crate::control::Control;
 use crate::error::ExecuteError;
 use crate::pool::{Pool, Queue};
+
+/// A reading with at most so many tasks for each of its threads is short.
+const SHORT_TASKS: usize = 4;
 
 /// What one thread reads at a time.
 pub(crate) trait Task: Send + 'static {
@@ -105,7 +109,7 @@ pub(crate) fn read_all<T: Task, C: Consumer<T::Batch>>(
     if tasks == 0 {
         return Ok(consumers);
     }
-    let own = consumers.pop();
+    let own = if tasks <= threads * SHORT_TASKS { consumers.pop() } else { None };
     let job = Arc::new(Job {
         lanes: Mutex::new(Lanes { lanes: lanes.into_iter().map(VecDeque::from).collect(), fresh: 0 }),
         control: control.clone(),
