@@ -498,11 +498,12 @@ mod tests {
             let name = |group| groups.dimensions[0].text(groups.key(group)[0]).expect("a name").to_owned();
             (0..groups.len()).map(name).collect()
         };
-        let whole = table(&mut (0..9_000));
+        let whole = table(&mut (0..17_000));
         for (mut part, is_shared) in [
             (table(&mut (2_000..8_000).rev()), true),
-            (table(&mut (0..9_000).rev()), true),
-            (table(&mut (0..9_001)), false),
+            (table(&mut (0..17_000).rev()), true),
+            (table(&mut (0..17_001)), false),
+            (table(&mut (0..4_200)), false),
             (table(&mut (0..100)), false),
         ] {
             let before = names(&part);
@@ -510,13 +511,13 @@ mod tests {
             assert_eq!(names(&part), before);
             let address = |groups: &Groups| groups.dimensions[0].shared_memory().map(|shared| shared.address);
             assert_eq!(address(&part) == address(&whole), is_shared);
-            let more = table(&mut (8_990..9_010));
+            let more = table(&mut (16_990..17_010));
             let map = part.absorb(&more).expect("texts have no grid");
             let (found, expected) = (names(&part), names(&more));
             assert!(map.iter().zip(expected).all(|(group, name)| found[*group as usize] == name));
             assert_eq!(found.iter().collect::<HashSet<_>>().len(), part.len());
         }
-        assert_eq!(whole.texts(), 9_001);
+        assert_eq!(whole.texts(), 17_001);
     }
 
     #[test]

@@ -19,6 +19,8 @@ const UNSEEN: u32 = u32::MAX;
 const SORTED_MIN: usize = 1_024;
 /// Fewer strings are not worth sharing with others that have them too.
 const ADOPTED_MIN: usize = 4_096;
+/// Nor are those of others that have more times as many: who looks for groups makes room for every code there may be.
+const ADOPTED_TIMES_MAX: usize = 4;
 /// An entry that is about to get its code.
 const PENDING: u32 = u32::MAX - 1;
 
@@ -175,8 +177,9 @@ impl TextCodes {
 
     /// Refers to the strings of others instead of own ones, where they are all there and there are many; gives the new code of each.
     pub fn adopt(&mut self, other: &TextCodes) -> Option<Vec<u32>> {
-        let is_worth_it = self.strings.len() >= ADOPTED_MIN && !Arc::ptr_eq(&self.strings, &other.strings);
-        if !is_worth_it || self.strings.len() > other.strings.len() {
+        let (own, others) = (self.strings.len(), other.strings.len());
+        let is_worth_it = own >= ADOPTED_MIN && (own..=own * ADOPTED_TIMES_MAX).contains(&others);
+        if !is_worth_it || Arc::ptr_eq(&self.strings, &other.strings) {
             return None;
         }
         let codes = self.strings.codes_in(&other.strings)?;
