@@ -13,7 +13,7 @@ use tidewater_model::names::ProjectName;
 use tidewater_query::{CancelToken, Control, ExecuteError};
 use tokio::sync::oneshot;
 
-use desk::{Arrival, Desk, Limits, Ticket};
+use desk::{Arrival, Desk, Limits, Party, Ticket};
 pub use desk::{Class, Reason};
 
 use crate::counters::{Counters, DurationHistogram};
@@ -72,9 +72,9 @@ impl Admission {
         errand: &Errand<'_>,
         (until, deadline): (Instant, Instant),
     ) -> EngineResult<Place> {
-        let Errand { project, questions, .. } = *errand;
+        let Errand { project, questions, in_demand, .. } = *errand;
         let began = Instant::now();
-        let (mut place, turn) = self.arrive(class, project, questions)?;
+        let (mut place, turn) = self.arrive(class, project, Party { questions, in_demand })?;
         if let Some(turn) = turn {
             if let Some(on_wait) = errand.on_wait {
                 on_wait();
@@ -95,13 +95,13 @@ impl Admission {
         self: &Arc<Self>,
         class: Class,
         project: &ProjectName,
-        questions: usize,
+        party: Party,
     ) -> EngineResult<(Place, Option<oneshot::Receiver<()>>)> {
         let mut state = self.lock();
         if state.is_closed {
             return Err(EngineError::ShuttingDown);
         }
-        let arrival = state.desk.arrive(class, project, questions);
+        let arrival = state.desk.arrive(class, project, party);
         let (ticket, turn) = match arrival {
             Ok(Arrival::Runs(ticket)) => (ticket, None),
             Ok(Arrival::Waits(ticket)) => {
@@ -111,7 +111,7 @@ impl Admission {
             }
             Err(reason) => {
                 drop(state);
-                return Err(self.refuse(reason, class, questions));
+                return Err(self.refuse(reason, class, party.questions));
             }
         };
         drop(state);
@@ -210,6 +210,8 @@ pub(crate) struct Errand<'a> {
     pub dataset: &'a str,
     /// How many are computed together.
     pub questions: usize,
+    /// Whether they are asked by many.
+    pub in_demand: bool,
     /// From when on they wait.
     pub arrived: Instant,
     /// Called before they wait for a place.
@@ -219,7 +221,7 @@ pub(crate) struct Errand<'a> {
 impl<'a> Errand<'a> {
     /// One question that comes now.
     pub fn one(project: &'a ProjectName, dataset: &'a str) -> Self {
-        Errand { project, dataset, questions: 1, arrived: Instant::now(), on_wait: None }
+        Errand { project, dataset, questions: 1, in_demand: false, arrived: Instant::now(), on_wait: None }
     }
 }
 

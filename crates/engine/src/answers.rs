@@ -86,6 +86,12 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Counts one who gets it without a computation.
+    pub fn serve(&self) {
+        self.recorded.answered();
+        self.subject.currency.serve();
+    }
+
     /// Bytes it holds.
     pub fn memory_bytes(&self) -> usize {
         /// The question as resolved, totals, figures, how it was done: small, and of no use to measure to the byte.
@@ -101,6 +107,14 @@ pub struct Lease {
     pub(crate) staleness_us: u64,
     pub(crate) cursor: Option<u64>,
     pub(crate) recorded: QuestionHandle,
+}
+
+impl Lease {
+    /// Counts one who gets the reply again.
+    pub(crate) fn serve(&self) {
+        self.recorded.answered();
+        self.currency.serve();
+    }
 }
 
 /// What the answer cache has done since the start.
@@ -161,6 +175,11 @@ impl Answers {
     /// Notes that something has become visible that every answer from now on must show.
     pub fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether the kept answer to a question, fresh or not, has served others than the one it was computed for.
+    pub fn is_in_demand(&self, key: &QuestionKey) -> bool {
+        self.cache.with(key, |kept| kept.subject.currency.is_in_demand()).unwrap_or(false)
     }
 
     pub fn hit(&self) {

@@ -19,7 +19,6 @@ use crate::cursors::{Cursors, Found};
 use crate::engine::Engine;
 use crate::error::{EngineError, EngineResult};
 use crate::page::{CacheUse, QueryReply};
-use crate::questions::QuestionHandle;
 use crate::token;
 
 /// How often `min_version` is looked at while waiting: well below the few milli-seconds of a group commit.
@@ -176,7 +175,7 @@ impl Engine {
         let kept = waiter.await?;
         self.answers.computed(is_shared);
         if is_shared {
-            kept.recorded.answered();
+            kept.serve();
         }
         let cache = if is_shared { CacheUse::Hit } else { kept.computed };
         Ok((kept, cache))
@@ -195,6 +194,13 @@ impl Engine {
         self.reply(&question.request, &kept, kept.computed)
     }
 
+    /// Whether many ask a question: its answer before served others too. One that wants an answer more current than others share may be
+    /// computed more often than they.
+    pub(crate) fn is_in_demand(&self, question: &Question) -> bool {
+        let shares = |staleness_us| staleness_us >= self.answers.tick_us();
+        self.staleness_us(&question.request).is_some_and(shares) && self.answers.is_in_demand(&question.key)
+    }
+
     /// How old a shared answer may be; `None` where the caller wants a computation of its own.
     fn staleness_us(&self, request: &QueryRequest) -> Option<u64> {
         match request.max_staleness_ms {
@@ -210,7 +216,11 @@ impl Engine {
         let kept = self.answers.cache.get(&question.key)?;
         let serves = self.may_have(&kept.subject, question, staleness_us)
             && kept.cursor.is_none_or(|(id, _)| self.cursors.keep(id));
-        serves.then(|| self.hit(&kept.recorded)).map(|()| kept)
+        if serves {
+            self.answers.hit();
+            kept.serve();
+        }
+        serves.then_some(kept)
     }
 
     /// Whether an answer to `subject` is one to `question`: shared within a tick, or of the same rows with the same meaning.
@@ -246,7 +256,7 @@ impl Engine {
         let serves = serves && lease.cursor.is_none_or(|id| self.cursors.keep(id));
         if serves {
             // Who keeps written replies counts their uses; the answer cache was not asked.
-            lease.recorded.answered();
+            lease.serve();
         }
         serves
     }
@@ -257,7 +267,7 @@ impl Engine {
         let moment = self.answers.moment();
         let serves = lease.currency.is_fresh(moment, age_max.as_micros() as u64)
             && lease.cursor.is_none_or(|id| self.cursors.keep(id));
-        serves.then(|| lease.recorded.answered()).map(|()| lease.currency.age(moment))
+        serves.then(|| lease.serve()).map(|()| lease.currency.age(moment))
     }
 
     /// The kept answer to a question where it was right less than `age_max` ago, with its age; `None` where there is none or the
@@ -281,12 +291,6 @@ impl Engine {
             let age = kept.subject.currency.age(moment);
             (self.reply(&question.request, &kept, CacheUse::Hit), age)
         }))
-    }
-
-    /// Counts an answer that was there.
-    fn hit(&self, recorded: &QuestionHandle) {
-        self.answers.hit();
-        recorded.answered();
     }
 
     /// Keeps an answer for those who ask the same. One with a plan is about its own run.

@@ -26,8 +26,15 @@ const TOGETHER_MAX: usize = 16;
 /// Part of the queue that one group may take.
 const QUEUE_PARTS: usize = 4;
 
-/// The rows that questions of one group read, and whether that is much: a light question does not wait for what a heavy one reads.
-pub(crate) type Lane = (DatasetId, ProjectName, Class);
+/// The rows that questions of one group read, whether that is much, and whether many ask them: a light question does not wait for what
+/// a heavy one reads, and one that many ask does not stand back with those that one asks.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Lane {
+    dataset: DatasetId,
+    project: ProjectName,
+    class: Class,
+    in_demand: bool,
+}
 
 /// A question that waits to be computed with others.
 pub(crate) struct Job {
@@ -48,9 +55,18 @@ enum Waits {
 #[derive(Clone, Copy)]
 struct Terms {
     class: Class,
+    in_demand: bool,
     /// When the first of them came: how long they wait counts from there.
     arrived: Instant,
     waits: Waits,
+}
+
+impl Lane {
+    /// On which terms its questions are computed.
+    fn terms(&self, arrived: Instant) -> Terms {
+        let Lane { class, in_demand, .. } = *self;
+        Terms { class, in_demand, arrived, waits: Waits::Anew }
+    }
 }
 
 /// A computation's time on its lane. However it ends, those that waited for it go on.
@@ -78,7 +94,12 @@ impl Engine {
 
     /// A light question that turns out to be heavy fails as too costly.
     async fn compute_as(&self, class: Class, question: &Arc<Question>) -> EngineResult<Kept> {
-        let lane = (question.dataset, question.subject.query.project.clone(), class);
+        let lane = Lane {
+            dataset: question.dataset,
+            project: question.subject.query.project.clone(),
+            class,
+            in_demand: self.is_in_demand(question),
+        };
         let gatherings = &self.answers.gatherings;
         if class == Class::Light && gatherings.is_busy(&lane) {
             // One that cannot be planned fails where it is computed.
@@ -111,9 +132,9 @@ impl Engine {
 
     /// Computes an answer from the question's snapshot; the lane counts it as running.
     async fn compute_alone(&self, lane: Lane, question: Arc<Question>) -> EngineResult<Kept> {
-        let (class, arrived) = (lane.2, question.arrived);
+        let terms = lane.terms(question.arrived);
         let _turn = Turn { engine: self.clone(), lane };
-        let mut kept = self.compute_many(Terms { class, arrived, waits: Waits::Anew }, vec![question]).await;
+        let mut kept = self.compute_many(terms, vec![question]).await;
         kept.pop().unwrap_or(Err(EngineError::Panicked))
     }
 
@@ -130,9 +151,9 @@ impl Engine {
             let together = std::mem::replace(&mut waiting, rest);
             // One of them counts for all on the lane: those that come meanwhile go when it has ended, or when their wait is over.
             let turn = turn.take();
-            let (engine, class) = (self.clone(), lane.2);
+            let (engine, lane) = (self.clone(), lane.clone());
             runtime.spawn(async move {
-                engine.compute_together(class, together).await;
+                engine.compute_together(&lane, together).await;
                 drop(turn);
             });
         }
@@ -145,7 +166,7 @@ impl Engine {
     }
 
     /// Answers those of a group that are still waited for, from one snapshot that is later than all of them.
-    async fn compute_together(&self, class: Class, waiting: Vec<Job>) {
+    async fn compute_together(&self, lane: &Lane, waiting: Vec<Job>) {
         let waited_for = waiting.into_iter().filter(|job| !job.done.is_closed());
         let (questions, mut senders): (Vec<_>, Vec<_>) =
             waited_for.map(|job| (job.question, job.done)).unzip();
@@ -153,7 +174,7 @@ impl Engine {
         let Some(arrived) = questions.iter().map(|question| question.arrived).min() else {
             return;
         };
-        let terms = Terms { class, arrived, waits: Waits::Anew };
+        let terms = lane.terms(arrived);
         let all_left = async {
             for sender in &mut senders {
                 sender.closed().await;
@@ -170,7 +191,9 @@ impl Engine {
 
     /// Computes answers from one snapshot, in order, whatever they cost. All questions are on one dataset and project.
     pub(crate) async fn compute_batch(&self, questions: Vec<Arc<Question>>) -> Vec<EngineResult<Kept>> {
-        let terms = Terms { class: Class::Light, arrived: Instant::now(), waits: Waits::Holding };
+        let in_demand = questions.iter().all(|question| self.is_in_demand(question));
+        let class = Class::Light;
+        let terms = Terms { class, in_demand, arrived: Instant::now(), waits: Waits::Holding };
         let answers = self.compute_many(terms, questions.clone()).await;
         let is_costly = |answer: &EngineResult<Kept>| answer.as_ref().is_err_and(EngineError::is_costly);
         if answers.iter().any(is_costly) {
@@ -197,7 +220,7 @@ impl Engine {
     }
 
     async fn compute_once(&self, terms: Terms, questions: Vec<Arc<Question>>) -> Vec<EngineResult<Kept>> {
-        let Terms { class, arrived, waits } = terms;
+        let Terms { class, in_demand, arrived, waits } = terms;
         let Some(first) = questions.first() else { return Vec::new() };
         let count = questions.len();
         let query = Arc::clone(&first.subject.query);
@@ -208,6 +231,7 @@ impl Engine {
         };
         let errand = Errand {
             questions: count,
+            in_demand,
             arrived,
             on_wait: Some(&let_go),
             ..Errand::one(&query.project, &query.dataset.name)

@@ -131,6 +131,15 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether it says that the server is full: later the same question may be answered.
+    pub fn is_overload(&self) -> bool {
+        match self {
+            EngineError::Overloaded { .. } => true,
+            EngineError::Shared(error) => error.is_overload(),
+            _ => false,
+        }
+    }
+
     /// Whether it says that a question is not as light as it was taken for.
     pub(crate) fn is_costly(&self) -> bool {
         match self {

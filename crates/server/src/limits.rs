@@ -467,7 +467,7 @@ impl Limits {
             exceeded.add(&[("limit", limit.name())], count);
         }
         let served = self.served_from_cache.load(Ordering::Relaxed);
-        let help = "Questions over a limit that were answered from a cache instead of with 429.";
+        let help = "Questions over a limit, or while the server was full, that were answered from a cache instead of with 429 or 503.";
         out.single("tidewater_rate_limited_from_cache_total", Kind::Counter, help, served);
         let help = "Callers and addresses that are counted; those not seen for longest are forgotten past limits.tracked_max.";
         let tracked = out.family("tidewater_rate_limit_tracked", Kind::Gauge, help);

@@ -1,8 +1,8 @@
 //! Who computes now, who waits, who is refused: facts in, decisions out.
 //!
 //! Places are few. Heavy questions may take only some of them, so that light ones always find one that is free soon; where both
-//! wait they take turns, so that light ones cannot keep heavy ones out either. Within a class projects take turns. No clock, no lock, no waiting here:
-//! `admission` does that.
+//! wait they take turns, so that light ones cannot keep heavy ones out either. Within a class projects take turns, and within a project
+//! questions that many ask go before those that one asks. No clock, no lock, no waiting here: `admission` does that.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -108,11 +108,21 @@ pub(crate) enum Arrival {
     Waits(Ticket),
 }
 
-/// Questions that are computed together: of one class and project.
-#[derive(Clone, Debug)]
-struct Party {
-    ticket: Ticket,
+/// Questions of one class and project that are computed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Party {
+    pub questions: usize,
+    /// Their answers before served others too. Such a question is computed once in a tick, whoever asks it, so those that are
+    /// asked once cannot wait for long behind them.
+    pub in_demand: bool,
+}
+
+/// Questions that wait, of one project.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
     questions: usize,
+    /// Of these, those in demand.
+    in_demand: usize,
 }
 
 /// Those of one class that wait, by project.
@@ -120,7 +130,8 @@ struct Party {
 struct Line {
     /// Projects with someone waiting, the next first.
     turns: VecDeque<ProjectName>,
-    parties: HashMap<ProjectName, VecDeque<Party>>,
+    /// Of each project those in demand first.
+    parties: HashMap<ProjectName, VecDeque<(Ticket, Party)>>,
     questions: usize,
 }
 
@@ -132,7 +143,7 @@ pub(crate) struct Desk {
     lines: [Line; 3],
     running: [usize; 3],
     /// Waiting questions by project, over all classes.
-    projects: HashMap<ProjectName, usize>,
+    projects: HashMap<ProjectName, Waiting>,
     /// How long a place is held on average, in seconds, by class; 0 before the first.
     held_s: [f64; 3],
     /// Who was let in last: of all, and of those that are not light.
@@ -169,20 +180,17 @@ impl Desk {
     }
 
     /// Questions of a project that are computed together want a place.
-    pub fn arrive(
-        &mut self,
-        class: Class,
-        project: &ProjectName,
-        questions: usize,
-    ) -> Result<Arrival, Reason> {
-        let ticket = self.next;
+    pub fn arrive(&mut self, class: Class, project: &ProjectName, party: Party) -> Result<Arrival, Reason> {
+        let (ticket, questions) = (self.next, party.questions);
         if self.lines[class.place()].questions == 0 && self.is_open(class) {
             self.next += 1;
             self.enter(class);
             return Ok(Arrival::Runs(ticket));
         }
         let waiting: usize = self.lines.iter().map(|line| line.questions).sum();
-        let own = self.projects.get(project).copied().unwrap_or(0);
+        let own = self.projects.get(project).copied().unwrap_or_default();
+        // What one asks keeps nobody out who asks what many do.
+        let own = if party.in_demand { own.in_demand } else { own.questions };
         let free = self.limits.waiting_max.saturating_sub(waiting);
         // Together they are one request, which may be larger than the queue: it waits in an empty one.
         if free < questions && (free == 0 || waiting > 0) {
@@ -194,15 +202,15 @@ impl Desk {
             return Err(Reason::ProjectShare);
         }
         self.next += 1;
-        *self.projects.entry(project.clone()).or_default() += questions;
-        self.lines[class.place()].push(project, Party { ticket, questions });
+        self.projects.entry(project.clone()).or_default().add(party);
+        self.lines[class.place()].push(project, ticket, party);
         Ok(Arrival::Waits(ticket))
     }
 
     /// A waiting computation is given up; false where it does not wait.
     pub fn give_up(&mut self, class: Class, project: &ProjectName, ticket: Ticket) -> bool {
         let Some(party) = self.lines[class.place()].remove(project, ticket) else { return false };
-        self.forget(project, party.questions);
+        self.forget(project, party);
         true
     }
 
@@ -218,10 +226,10 @@ impl Desk {
     /// Lets the next one in, if there is a place for it.
     pub fn next(&mut self) -> Option<Ticket> {
         let class = self.next_class()?;
-        let (project, party) = self.lines[class.place()].pop()?;
-        self.forget(&project, party.questions);
+        let (project, ticket, party) = self.lines[class.place()].pop()?;
+        self.forget(&project, party);
         self.enter(class);
-        Some(party.ticket)
+        Some(ticket)
     }
 
     /// Seconds after which those who wait in this class now will have been served, as far as the past tells.
@@ -284,44 +292,61 @@ impl Desk {
         }
     }
 
-    fn forget(&mut self, project: &ProjectName, questions: usize) {
-        if let Some(count) = self.projects.get_mut(project) {
-            *count -= questions.min(*count);
-            if *count == 0 {
+    fn forget(&mut self, project: &ProjectName, party: Party) {
+        if let Some(waiting) = self.projects.get_mut(project) {
+            waiting.remove(party);
+            if waiting.questions == 0 {
                 self.projects.remove(project);
             }
         }
     }
 }
 
+impl Waiting {
+    fn add(&mut self, party: Party) {
+        self.questions += party.questions;
+        self.in_demand += if party.in_demand { party.questions } else { 0 };
+    }
+
+    fn remove(&mut self, party: Party) {
+        self.questions -= party.questions.min(self.questions);
+        self.in_demand -= if party.in_demand { party.questions.min(self.in_demand) } else { 0 };
+    }
+}
+
 impl Line {
-    fn push(&mut self, project: &ProjectName, party: Party) {
+    fn push(&mut self, project: &ProjectName, ticket: Ticket, party: Party) {
         self.questions += party.questions;
         let parties = self.parties.entry(project.clone()).or_default();
         if parties.is_empty() {
             self.turns.push_back(project.clone());
         }
-        parties.push_back(party);
+        let place = if party.in_demand {
+            parties.partition_point(|(_, other)| other.in_demand)
+        } else {
+            parties.len()
+        };
+        parties.insert(place, (ticket, party));
     }
 
     /// The first of the project whose turn it is.
-    fn pop(&mut self) -> Option<(ProjectName, Party)> {
+    fn pop(&mut self) -> Option<(ProjectName, Ticket, Party)> {
         let project = self.turns.pop_front()?;
         let parties = self.parties.get_mut(&project)?;
-        let party = parties.pop_front()?;
+        let (ticket, party) = parties.pop_front()?;
         self.questions -= party.questions;
         if parties.is_empty() {
             self.parties.remove(&project);
         } else {
             self.turns.push_back(project.clone());
         }
-        Some((project, party))
+        Some((project, ticket, party))
     }
 
     fn remove(&mut self, project: &ProjectName, ticket: Ticket) -> Option<Party> {
         let parties = self.parties.get_mut(project)?;
-        let place = parties.iter().position(|party| party.ticket == ticket)?;
-        let party = parties.remove(place)?;
+        let place = parties.iter().position(|(other, _)| *other == ticket)?;
+        let (_, party) = parties.remove(place)?;
         self.questions -= party.questions;
         if parties.is_empty() {
             self.parties.remove(project);

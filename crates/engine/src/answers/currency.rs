@@ -33,6 +33,7 @@ pub(crate) struct Currency {
     holds_from_us: i64,
     holds_until_us: AtomicI64,
     is_superseded: AtomicBool,
+    is_in_demand: AtomicBool,
 }
 
 impl Currency {
@@ -55,6 +56,7 @@ impl Currency {
             holds_from_us: holds.0.0,
             holds_until_us: AtomicI64::new(holds.1.0),
             is_superseded: AtomicBool::new(false),
+            is_in_demand: AtomicBool::new(false),
         }
     }
 
@@ -105,6 +107,19 @@ impl Currency {
     /// Whether the question means the same at an instant as when it was computed.
     pub fn holds_at(&self, now: Timestamp) -> bool {
         (self.holds_from_us..self.holds_until_us.load(Ordering::Relaxed)).contains(&now.0)
+    }
+
+    /// Whether it has served others than the one it was computed for.
+    pub fn is_in_demand(&self) -> bool {
+        self.is_in_demand.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it serves another one.
+    pub fn serve(&self) {
+        // Written once, so that cores which serve it do not take the line from each other.
+        if !self.is_in_demand() {
+            self.is_in_demand.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Notes that it is right for a snapshot taken after `moment`.

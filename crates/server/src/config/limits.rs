@@ -52,7 +52,8 @@ pub struct LimitsConfig {
     /// Callers, and as many addresses, that are counted at once; those not seen for longest are forgotten. Default 100,000, at
     /// least 64: about 25 MB each when full. `TIDEWATER_LIMITS__TRACKED_MAX`.
     pub tracked_max: u64,
-    /// How old an answer may be that a caller over its limit gets instead of 429, in milli-seconds. Default 60,000; 0 gives none.
+    /// How old an answer may be that a caller over its limit gets instead of 429, and anyone instead of 503 while the server is full, in milli-seconds.
+    /// Default 60,000; 0 gives none.
     /// `TIDEWATER_LIMITS__CACHED_AGE_MAX_MS`.
     pub cached_age_max_ms: u64,
 }

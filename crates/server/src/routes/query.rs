@@ -17,13 +17,12 @@ use crate::answer::{self, Sheet, Wanted, Written, X_CACHE};
 use crate::app::AppState;
 use crate::auth::{self, Caller, May};
 use crate::body::{JsonBody, TextBody, url_parameters};
-use crate::limits::Excess;
 use crate::observe::{self, About, Answered, RequestId};
 use crate::openapi::schema;
 use crate::problem::Problem;
 use crate::replies::RequestKey;
 
-/// Says that the caller is over a limit and gets an answer that was there, as old as `Age` says.
+/// Says that the caller is over a limit, or the server is full, and that it gets an answer that was there, as old as `Age` says.
 const X_SERVED_FROM_CACHE: HeaderName = HeaderName::from_static("x-served-from-cache");
 
 /// Answers a question.
@@ -34,7 +33,7 @@ const X_SERVED_FROM_CACHE: HeaderName = HeaderName::from_static("x-served-from-c
             headers(
             ("ETag" = String, description = "Names this answer; `If-None-Match` with it gives 304 while it holds."),
             ("X-Cache" = String, description = "`hit`: nothing was computed for this caller; `partial`: partial results were there; `miss`: neither."),
-            ("X-Served-From-Cache" = String, description = "`true`: the caller is over a limit and gets an answer that was there, `Age` seconds old."),
+            ("X-Served-From-Cache" = String, description = "`true`: the caller is over a limit, or the server is full, and gets an answer that was there, `Age` seconds old."),
             ("Server-Timing" = String, description = "`query;dur=` milli-seconds in the server."))),
         (status = 304, description = "The caller has this answer.")))]
 pub async fn query(
@@ -97,7 +96,7 @@ fn in_url(query: &[u8]) -> Result<QueryRequest, Problem> {
 struct Ready {
     content: Content,
     answered: Answered,
-    /// How long ago it was known to be right, for a caller that is over a limit.
+    /// How long ago it was known to be right, for a caller that is over a limit or finds the server full.
     age: Option<Duration>,
 }
 
@@ -140,7 +139,7 @@ impl Asked<'_> {
                 Ok(Ready { content: Content::Written(written), answered: Answered::again(), age })
             }
             (None, None) => self.answer(app, caller, key, read).await,
-            (None, Some(excess)) => self.kept(app, caller, &key, read, excess).await,
+            (None, Some(excess)) => self.kept(app, caller, &key, read, excess.clone()).await,
         };
         let elapsed = self.started.elapsed();
         let about = self.about.get().cloned();
@@ -166,17 +165,16 @@ impl Asked<'_> {
         let _ = self.about.set(about);
     }
 
-    /// An answer for a caller over a limit: one that is there, older than others get, or none.
+    /// An answer for a caller over a limit, or while the server is full: one that is there, older than others get, or else the refusal.
     async fn kept(
         &self,
         app: &AppState,
         caller: &Caller,
         key: &RequestKey,
         read: fn(&[u8]) -> Result<QueryRequest, Problem>,
-        excess: &Excess,
+        refusal: impl Into<Problem>,
     ) -> Result<Ready, Problem> {
-        let over = || Problem::from(excess.clone());
-        let age_max = app.limits.cached_age_max().ok_or_else(over)?;
+        let Some(age_max) = app.limits.cached_age_max() else { return Err(refusal.into()) };
         if let Some((written, about, age)) = app.replies.find_aged(&app.engine, key, age_max) {
             self.is_about(about);
             return Ok(Ready {
@@ -187,7 +185,8 @@ impl Asked<'_> {
         }
         let (request, project) = caller.question(read(key.text())?)?;
         self.is_about(About::of(&request, &project));
-        let (reply, age) = app.engine.kept_answer(request, project, age_max)?.ok_or_else(over)?;
+        let kept = app.engine.kept_answer(request, project, age_max)?;
+        let (reply, age) = kept.ok_or_else(|| refusal.into())?;
         let content = self.content(reply).await?;
         Ok(Ready { content, answered: Answered::again(), age: Some(age) })
     }
@@ -206,9 +205,12 @@ impl Asked<'_> {
         if request.compare.is_some()
             && let Err(excess) = app.limits.comparison(caller.role(), caller.subject())
         {
-            return self.kept(app, caller, &key, read, &excess).await;
+            return self.kept(app, caller, &key, read, excess).await;
         }
-        let reply = app.engine.query(request, project).await?;
+        let reply = match app.engine.query(request, project).await {
+            Err(full) if full.is_overload() => return self.kept(app, caller, &key, read, full).await,
+            reply => reply?,
+        };
         let answered = Answered::new(reply.cache, &reply.facts);
         let lease = reply.lease.clone();
         let began = Instant::now();

@@ -141,3 +141,38 @@ fn who_waits_too_long_is_refused_and_the_place_goes_on() {
     assert!(refused(&server, "waited_too_long") > 0.0);
     server.query(&heavy("noisy", 0));
 }
+
+#[test]
+fn what_many_ask_is_answered_from_the_cache_while_the_server_is_full_and_then_computed_first() {
+    let server = small_server();
+    store(&server, "noisy", &edit_rows(5_000));
+    let ask = |number: u64| {
+        let metric = json!({"agg": "count", "as": format!("edits_{number}")});
+        let question =
+            json!({"dataset": "edits", "project": "noisy", "date_range": "all", "metrics": [metric]});
+        let reply = server.post("/api/v1/query", &question).expect(200);
+        let is_kept = reply.header("x-served-from-cache") == Some("true");
+        assert_eq!(is_kept, reply.header("age").is_some(), "a kept answer says how old it is");
+        (reply.json()["results"][0]["metrics"][0].as_u64().expect("a count"), is_kept)
+    };
+    let numbers = 0..50;
+    for number in numbers.clone() {
+        assert_eq!(ask(number), (5_000, false));
+    }
+    let (kept, flood) = during_a_flood(&server, 16, || {
+        store(&server, "noisy", &json!([{"ts": 1_767_225_600, "event_id": "one more"}]));
+        let mut kept = 0;
+        for number in numbers {
+            // Nobody has asked it but once, so it is refused like the flood unless it finds room, and the answer of before is there.
+            let answer = ask(number);
+            assert!(matches!(answer, (5_000, true) | (5_001, false)), "{answer:?}");
+            if answer.1 {
+                kept += 1;
+                assert_eq!(ask(number), (5_001, false), "asked twice, it goes before the flood");
+            }
+        }
+        kept
+    });
+    assert!(kept > 0 && flood.iter().any(|reply| reply.status == 503), "the server was full");
+    assert_eq!(server.metric("tidewater_rate_limited_from_cache_total"), Some(f64::from(kept)));
+}

@@ -13,7 +13,8 @@ fn project(name: &str) -> ProjectName {
 
 /// Arrives alone; the ticket and whether it runs.
 fn arrive(desk: &mut Desk, class: Class, name: &str) -> Result<(Ticket, bool), Reason> {
-    desk.arrive(class, &project(name), 1).map(|arrival| match arrival {
+    let party = Party { questions: 1, in_demand: false };
+    desk.arrive(class, &project(name), party).map(|arrival| match arrival {
         Arrival::Runs(ticket) => (ticket, true),
         Arrival::Waits(ticket) => (ticket, false),
     })
@@ -112,6 +113,28 @@ fn one_project_never_fills_the_queue() {
 }
 
 #[test]
+fn what_many_ask_goes_before_what_one_asks() {
+    let mut desk = Desk::new(Limits { running_max: 1, heavy_running_max: 1, waiting_max: 8 });
+    let many = Party { questions: 1, in_demand: true };
+    arrive(&mut desk, Light, "a").expect("it runs");
+    let flood: Vec<Ticket> = (0..4).map(|_| arrive(&mut desk, Light, "a").expect("it waits").0).collect();
+    assert_eq!(arrive(&mut desk, Light, "a"), Err(Reason::ProjectShare));
+    let mut ask = |name: &str| match desk.arrive(Light, &project(name), many) {
+        Ok(Arrival::Waits(ticket)) => Ok(ticket),
+        Ok(Arrival::Runs(_)) => panic!("the one place is taken"),
+        Err(reason) => Err(reason),
+    };
+    let first = ask("a").expect("the flood does not keep it out");
+    let second = ask("a").expect("it waits behind the first");
+    let other = ask("b").expect("another project's has its own turn");
+    assert_eq!(ask("a"), Err(Reason::ProjectShare), "they have their share of the queue too");
+    let order: Vec<Ticket> = (0..7).flat_map(|_| end(&mut desk, Light)).collect();
+    assert_eq!(order, [first, other, second, flood[0], flood[1], flood[2], flood[3]]);
+    assert!(end(&mut desk, Light).is_empty());
+    assert!(desk.projects.is_empty());
+}
+
+#[test]
 fn projects_take_turns() {
     let mut desk = Desk::new(Limits { running_max: 1, heavy_running_max: 1, waiting_max: 100 });
     arrive(&mut desk, Heavy, "a").expect("it runs");
@@ -144,7 +167,10 @@ fn without_a_queue_nobody_waits_and_a_large_batch_waits_in_an_empty_one() {
     assert_eq!(arrive(&mut desk, Light, "a"), Err(Reason::QueueFull));
     let mut desk = Desk::new(Limits { running_max: 1, heavy_running_max: 1, waiting_max: 4 });
     arrive(&mut desk, Light, "a").expect("it runs");
-    assert_eq!(desk.arrive(Light, &project("a"), 50), Ok(Arrival::Waits(1)));
+    assert_eq!(
+        desk.arrive(Light, &project("a"), Party { questions: 50, in_demand: false }),
+        Ok(Arrival::Waits(1))
+    );
     assert_eq!(desk.waiting(Light), 50);
     assert_eq!(arrive(&mut desk, Light, "b"), Err(Reason::QueueFull));
 }
