@@ -27,11 +27,13 @@ use crate::team::{Readings, Roster, Team};
 use crate::worker::Worker;
 
 /// What questions run on.
+#[derive(Clone, Copy)]
 pub(crate) struct Execution<'a> {
     pub pool: &'a Pool,
     pub budget: &'a Arc<Budget>,
     pub query_memory_bytes_max: usize,
-    pub cache: &'a PartialCache,
+    /// `None` where nothing is known before and nothing is kept.
+    pub cache: Option<&'a PartialCache>,
     pub schemas: &'a Schemas,
     pub view: &'a DatasetView,
     pub control: &'a Control,
@@ -88,7 +90,7 @@ impl Execution<'_> {
     pub fn estimate(&self, query: &Query) -> Result<Duration, ExecuteError> {
         let asked = self.ask(query)?;
         let cost = |frame: &Arc<Frame>| {
-            let cache = (!asked.is_exact).then_some(self.cache);
+            let cache = self.cache.filter(|_| !asked.is_exact);
             let mut aggregation = Aggregation::new(frame, self.view, &asked.budget, cache);
             aggregation.read(&self.sources(frame, asked.is_exact), |_, _, _| ())?;
             Ok(Duration::from_nanos(aggregation.cost_ns()))
@@ -100,6 +102,16 @@ impl Execution<'_> {
 
     /// The answer to one question.
     pub fn run_one(&self, query: &Query) -> Result<Answer, ExecuteError> {
+        match self.run_alone(query) {
+            // What is kept is gathered apart from what is not, so that a question with many groups holds them several times.
+            Err(ExecuteError::Memory { .. }) if self.cache.is_some() => {
+                Execution { cache: None, ..*self }.run_alone(query)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn run_alone(&self, query: &Query) -> Result<Answer, ExecuteError> {
         let asked = self.ask(query)?;
         let mut only = None;
         self.answer(std::slice::from_ref(&asked), &mut |_, answer| only = Some(answer))?;
@@ -174,7 +186,7 @@ impl Execution<'_> {
 
     fn aggregate(&self, passes: &Passes, start: Instant) -> Result<(Vec<Joined>, Cost), ExecuteError> {
         let aggregation = |pass: &Pass| {
-            let cache = (!pass.is_exact && self.until.is_none()).then_some(self.cache);
+            let cache = self.cache.filter(|_| !pass.is_exact);
             Aggregation::new(&pass.frame, self.view, &pass.budget, cache)
         };
         let mut aggregations: Vec<Aggregation<'_>> = passes.list.iter().map(aggregation).collect();

@@ -140,7 +140,8 @@ impl Executor {
             pool: &self.pool,
             budget: &self.budget,
             query_memory_bytes_max: self.config.query_memory_bytes_max,
-            cache: &self.cache,
+            // Of rows up to a record no other question asks again.
+            cache: until.is_none().then_some(&self.cache),
             schemas: &self.schemas,
             view,
             control,

@@ -1,13 +1,15 @@
 //! Memory, deadline, cancellation, retention: a question that cannot be answered says why and leaves nothing behind.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tidewater_model::query::{Dimension, Function};
 use tidewater_model::time::{Granularity, Timestamp};
 use tidewater_query::{CancelToken, Control, ExecuteError, Executor, ExecutorConfig};
+use tidewater_store::{DatasetView, Unit};
 
 use crate::data::{self, COST, KIND, NAME, SCORE, column};
-use crate::equality::{many_rows, measure, question};
+use crate::equality::{check_answer, many_rows, measure, question};
 use crate::questions::{DAY, START};
 
 fn small(memory_bytes_max: usize) -> Executor {
@@ -34,6 +36,30 @@ fn too_many_groups_are_refused_with_a_remedy() {
     let few = question(vec![measure(Function::Count, None)], vec![Dimension::Column(column(KIND))]);
     assert!(executor.execute(&few, &view, &Control::default()).is_ok());
     assert_eq!(executor.memory_bytes(), 0);
+}
+
+#[test]
+fn groups_that_are_kept_apart_need_not_fit_more_than_once() {
+    let rows = many_rows(60_000, 20_000);
+    let (old, rest) = rows.split_at(20_000);
+    let (settled, growing) = rest.split_at(20_000);
+    let query = question(vec![measure(Function::Count, None)], vec![Dimension::Column(column(NAME))]);
+    let mut units = data::segments(old, &query.dataset);
+    for (rows, chunk_rows) in [(settled, 20_000), (growing, 5_000)] {
+        units.extend(data::chunks(rows, chunk_rows).into_iter().map(Unit::Chunk));
+    }
+    let view = DatasetView::of_units(data::DATASET, Arc::clone(&query.dataset), units, Vec::new());
+    let ask = |query_memory_bytes_max| {
+        // One thread, so that as much is held each time.
+        let config = ExecutorConfig { threads: 1, query_memory_bytes_max, ..ExecutorConfig::default() };
+        Executor::new(config).execute(&query, &view, &Control::default())
+    };
+    let answer = ask(64 << 20).expect("an answer");
+    check_answer(&query, &rows, &answer);
+    let peak = answer.explain().memory_bytes_peak;
+    let answer = ask(peak / 2).expect("half of that is enough");
+    check_answer(&query, &rows, &answer);
+    assert!(matches!(ask(peak / 8), Err(ExecuteError::Memory { .. })), "they have to fit once");
 }
 
 #[test]
