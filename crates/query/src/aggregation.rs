@@ -21,6 +21,9 @@ const ROWS_PER_GROUP_MIN: u64 = 2;
 /// Merged partials with fewer groups are kept in any case.
 const GROUPS_FEW: usize = 1_024;
 
+/// What each thread gathers of single pieces apart takes at most this part of a question's memory.
+const APART_PARTS: usize = 8;
+
 /// From so many texts on, kept partials share them.
 const TEXTS_MANY: usize = 4_096;
 
@@ -79,7 +82,19 @@ impl<'a> Aggregation<'a> {
         budget: &Arc<QueryBudget>,
         cache: Option<&'a PartialCache>,
     ) -> Self {
+        Self::of_bands(BANDS, frame, view, budget, cache)
+    }
+
+    /// As [`Self::new`], but over the pieces of the first so many bands. Where these are not all, only what they come to is kept.
+    pub fn of_bands(
+        bands: usize,
+        frame: &Arc<Frame>,
+        view: &DatasetView,
+        budget: &Arc<QueryBudget>,
+        cache: Option<&'a PartialCache>,
+    ) -> Self {
         let mut pieces = Pieces::of_units(frame, view);
+        pieces.truncate(bands);
         if cache.is_none() {
             pieces.list.iter_mut().for_each(|piece| piece.band = 0);
         }
@@ -94,7 +109,9 @@ impl<'a> Aggregation<'a> {
                 None => missing.push(place),
             }
         }
-        let shared = Shared::new(frame, pieces.list.clone(), cache.is_some());
+        let keeps_pieces = cache.is_some() && bands == BANDS;
+        let apart_bytes_max = if keeps_pieces { budget.max() / APART_PARTS } else { 0 };
+        let shared = Shared::new(frame, pieces.list.clone(), apart_bytes_max);
         Aggregation {
             cache,
             budget: Arc::clone(budget),
@@ -106,6 +123,11 @@ impl<'a> Aggregation<'a> {
             cost_ns: 0,
             costs: Costs::default(),
         }
+    }
+
+    /// Whether nothing is to be read but what was merged before.
+    pub fn is_known_merged(&self) -> bool {
+        self.base.as_ref().map_or(0, |(count, _)| *count) == self.pieces.list.len()
     }
 
     /// Tells which parts of which pieces and units are to be read.

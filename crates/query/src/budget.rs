@@ -58,6 +58,11 @@ impl QueryBudget {
         })
     }
 
+    /// The most it may hold.
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
     /// The most that was held at one time.
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)

@@ -19,6 +19,7 @@ use crate::error::ExecuteError;
 use crate::finish::finish;
 use crate::frame::{Frame, Range};
 use crate::merged::{Merged, SecondPass};
+use crate::pieces::BANDS;
 use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::scan::read_all;
@@ -103,12 +104,50 @@ impl Execution<'_> {
     /// The answer to one question.
     pub fn run_one(&self, query: &Query) -> Result<Answer, ExecuteError> {
         match self.run_alone(query) {
-            // What is kept is gathered apart from what is not, so that a question with many groups holds them several times.
-            Err(ExecuteError::Memory { .. }) if self.cache.is_some() => {
-                Execution { cache: None, ..*self }.run_alone(query)
-            }
+            // What is kept is gathered band by band, so that a question with many groups holds them several times.
+            Err(ExecuteError::Memory { .. }) if self.cache.is_some() => self.run_lean(query),
             outcome => outcome,
         }
+    }
+
+    /// The answer to a question that does not fit while all bands are read at once: the bands one after another first, so that only what
+    /// they come to is held, and where that does not fit or is not kept, everything as one band.
+    fn run_lean(&self, query: &Query) -> Result<Answer, ExecuteError> {
+        let is_known = match self.read_bands(query) {
+            Err(ExecuteError::Memory { .. }) => false,
+            outcome => outcome?,
+        };
+        if is_known {
+            match self.run_alone(query) {
+                Err(ExecuteError::Memory { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+        Execution { cache: None, ..*self }.run_alone(query)
+    }
+
+    /// Reads the bands of a question that are kept, each after the one before is. Tells whether all of them are kept now.
+    fn read_bands(&self, query: &Query) -> Result<bool, ExecuteError> {
+        let asked = self.ask(query)?;
+        if asked.is_exact {
+            return Ok(false);
+        }
+        for frame in [Some(&asked.frame), asked.compared.as_ref()].into_iter().flatten() {
+            for bands in 1..BANDS {
+                let aggregation =
+                    || Aggregation::of_bands(bands, frame, self.view, &asked.budget, self.cache);
+                if aggregation().is_known_merged() {
+                    continue;
+                }
+                let (frame, budget) = (Arc::clone(frame), Arc::clone(&asked.budget));
+                let list = vec![Pass { frame, budget, is_exact: false, bands }];
+                self.aggregate(&Passes { list }, Instant::now())?;
+                if !aggregation().is_known_merged() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn run_alone(&self, query: &Query) -> Result<Answer, ExecuteError> {
@@ -187,7 +226,7 @@ impl Execution<'_> {
     fn aggregate(&self, passes: &Passes, start: Instant) -> Result<(Vec<Joined>, Cost), ExecuteError> {
         let aggregation = |pass: &Pass| {
             let cache = self.cache.filter(|_| !pass.is_exact);
-            Aggregation::new(&pass.frame, self.view, &pass.budget, cache)
+            Aggregation::of_bands(pass.bands, &pass.frame, self.view, &pass.budget, cache)
         };
         let mut aggregations: Vec<Aggregation<'_>> = passes.list.iter().map(aggregation).collect();
         let mut readings = Readings::default();
@@ -326,6 +365,8 @@ struct Pass {
     frame: Arc<Frame>,
     budget: Arc<QueryBudget>,
     is_exact: bool,
+    /// How many bands of pieces it is over.
+    bands: usize,
 }
 
 impl Passes {
@@ -334,7 +375,7 @@ impl Passes {
         let is_same = |pass: &Pass| !pass.is_exact && !asked.is_exact && pass.frame.is_same(frame);
         self.list.iter().position(is_same).unwrap_or_else(|| {
             let (frame, budget) = (Arc::clone(frame), Arc::clone(&asked.budget));
-            self.list.push(Pass { frame, budget, is_exact: asked.is_exact });
+            self.list.push(Pass { frame, budget, is_exact: asked.is_exact, bands: BANDS });
             self.list.len() - 1
         })
     }

@@ -24,12 +24,15 @@ pub(crate) struct Shared {
     pub pieces: Vec<UnitPiece>,
     /// A piece had so many groups that the others are not kept apart.
     is_wide: AtomicBool,
+    /// Nor are they by a thread whose pieces hold so many bytes.
+    apart_bytes_max: usize,
 }
 
 impl Shared {
-    /// Without `keeps_pieces` no piece is kept apart.
-    pub fn new(frame: &Arc<Frame>, pieces: Vec<UnitPiece>, keeps_pieces: bool) -> Arc<Self> {
-        Arc::new(Shared { frame: Arc::clone(frame), pieces, is_wide: AtomicBool::new(!keeps_pieces) })
+    /// With 0 for `apart_bytes_max` no piece is kept apart.
+    pub fn new(frame: &Arc<Frame>, pieces: Vec<UnitPiece>, apart_bytes_max: usize) -> Arc<Self> {
+        let (frame, is_wide) = (Arc::clone(frame), AtomicBool::new(apart_bytes_max == 0));
+        Arc::new(Shared { frame, pieces, is_wide, apart_bytes_max })
     }
 }
 
@@ -43,6 +46,8 @@ pub(crate) struct Gathered {
     band: usize,
     /// Pieces that were kept apart.
     pub pieces: Vec<(usize, Partial)>,
+    /// What they hold.
+    apart_bytes: usize,
     /// All others by band.
     pub bands: [Option<Partial>; BANDS],
     /// The pieces in `bands`.
@@ -63,6 +68,7 @@ impl Gathered {
             current: None,
             band: 0,
             pieces: Vec::new(),
+            apart_bytes: 0,
             bands: Default::default(),
             mixed: Vec::new(),
         }
@@ -98,6 +104,10 @@ impl Gathered {
         let groups = partial.groups.len();
         if groups <= GROUPS_FEW || groups as u64 * ROWS_PER_GROUP_MIN <= rows {
             partial.close();
+            self.apart_bytes += partial.memory_bytes();
+            if self.apart_bytes > self.shared.apart_bytes_max {
+                self.shared.is_wide.store(true, Ordering::Relaxed);
+            }
             self.pieces.push((piece, partial));
             return Ok(());
         }

@@ -104,6 +104,13 @@ impl Pieces {
         Pieces { list, prefixes }
     }
 
+    /// Leaves only the pieces of the first so many bands.
+    pub fn truncate(&mut self, bands: usize) {
+        let end = self.list.partition_point(|piece| piece.band < bands);
+        self.list.truncate(end);
+        self.prefixes.truncate(end);
+    }
+
     /// Where bands end whose prefix is worth keeping: past so many pieces. Ascending.
     pub fn levels(&self) -> Vec<usize> {
         let ends = (OLD..GROWING).map(|band| self.list.partition_point(|piece| piece.band <= band));

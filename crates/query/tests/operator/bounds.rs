@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tidewater_model::query::{Dimension, Function};
 use tidewater_model::time::{Granularity, Timestamp};
-use tidewater_query::{CancelToken, Control, ExecuteError, Executor, ExecutorConfig};
+use tidewater_query::{CacheUse, CancelToken, Control, ExecuteError, Executor, ExecutorConfig};
 use tidewater_store::{DatasetView, Unit};
 
 use crate::data::{self, COST, KIND, NAME, SCORE, column};
@@ -40,7 +40,7 @@ fn too_many_groups_are_refused_with_a_remedy() {
 
 #[test]
 fn groups_that_are_kept_apart_need_not_fit_more_than_once() {
-    let rows = many_rows(60_000, 20_000);
+    let rows = many_rows(60_000, 8_000);
     let (old, rest) = rows.split_at(20_000);
     let (settled, growing) = rest.split_at(20_000);
     let query = question(vec![measure(Function::Count, None)], vec![Dimension::Column(column(NAME))]);
@@ -49,17 +49,29 @@ fn groups_that_are_kept_apart_need_not_fit_more_than_once() {
         units.extend(data::chunks(rows, chunk_rows).into_iter().map(Unit::Chunk));
     }
     let view = DatasetView::of_units(data::DATASET, Arc::clone(&query.dataset), units, Vec::new());
-    let ask = |query_memory_bytes_max| {
-        // One thread, so that as much is held each time.
-        let config = ExecutorConfig { threads: 1, query_memory_bytes_max, ..ExecutorConfig::default() };
-        Executor::new(config).execute(&query, &view, &Control::default())
+    // One thread, so that as much is held each time.
+    let executor = |query_memory_bytes_max, partials_bytes_max| {
+        Executor::new(ExecutorConfig {
+            threads: 1,
+            query_memory_bytes_max,
+            partials_bytes_max,
+            ..ExecutorConfig::default()
+        })
     };
-    let answer = ask(64 << 20).expect("an answer");
-    check_answer(&query, &rows, &answer);
+    let ask = |executor: &Executor| {
+        let answer = executor.execute(&query, &view, &Control::default())?;
+        check_answer(&query, &rows, &answer);
+        Ok(answer)
+    };
+    let answer = ask(&executor(64 << 20, 64 << 20)).expect("an answer");
     let peak = answer.explain().memory_bytes_peak;
-    let answer = ask(peak / 2).expect("half of that is enough");
-    check_answer(&query, &rows, &answer);
-    assert!(matches!(ask(peak / 8), Err(ExecuteError::Memory { .. })), "they have to fit once");
+    let half = executor(peak / 2, 64 << 20);
+    let answer = ask(&half).expect("half of that is enough for one band after another");
+    assert!(answer.cache_use() != CacheUse::None, "what the bands came to was kept");
+    assert!(ask(&half).expect("again").rows_scanned() < 60_000, "and serves the next question");
+    ask(&executor(peak / 2, 64 << 10)).expect("where nothing can be kept too");
+    let refused = ask(&executor(peak / 8, 64 << 20));
+    assert!(matches!(refused, Err(ExecuteError::Memory { .. })), "they have to fit once");
 }
 
 #[test]
