@@ -80,9 +80,12 @@ static MIMALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `mi_option_purge_delay` of mimalloc.h; its number is part of the library's interface.
 const PURGE_DELAY: c_int = 15;
-/// Milli-seconds before the system gets freed memory back: mimalloc's default. Giving back and asking again costs ingest a third
-/// more processor time where it happens at once.
-const USUAL_DELAY_MS: c_long = 1_000;
+/// mimalloc's own value of it.
+#[cfg(test)]
+const DEFAULT_DELAY_MS: c_long = 1_000;
+/// Milli-seconds before the system gets freed memory back: what one flush or long answer has freed serves the next one. Giving back and
+/// asking again costs ingest a third more processor time where it happens at once.
+const USUAL_DELAY_MS: c_long = 10_000;
 /// How often it is looked how much the process holds: seldom while it is far from the threshold, since a quiet server should not
 /// wake up for it.
 const FAR_INTERVAL: Duration = Duration::from_secs(1);
@@ -92,12 +95,14 @@ const CLOSE_INTERVAL: Duration = Duration::from_millis(20);
 
 unsafe extern "C" {
     fn mi_option_set(option: c_int, value: c_long);
+    fn mi_collect(force: bool);
 }
 
 /// Has freed memory given back at once for as long as the process holds more than so much. Under overload hundreds of megabytes are
 /// allocated and freed in a second: held back for a second they would double what the process takes. Never ends.
 pub async fn stay_lean(from_bytes: u64) {
     let mut is_lean = false;
+    set_purge_delay(USUAL_DELAY_MS);
     let mut interval = FAR_INTERVAL;
     loop {
         tokio::time::sleep(interval).await;
@@ -110,12 +115,19 @@ pub async fn stay_lean(from_bytes: u64) {
         let is_large = bytes > from_bytes;
         if is_large != is_lean {
             is_lean = is_large;
-            let delay_ms = if is_lean { 0 } else { USUAL_DELAY_MS };
-            // SAFETY: the function is part of mimalloc, which is linked as this program's allocator; it takes plain integers and
-            // stores one.
-            unsafe { mi_option_set(PURGE_DELAY, delay_ms) }
+            set_purge_delay(if is_lean { 0 } else { USUAL_DELAY_MS });
+            if is_lean {
+                // What was freed before would be held for as long as was said then.
+                // SAFETY: the function is part of mimalloc, which is linked as this program's allocator; any thread may call it.
+                unsafe { mi_collect(true) }
+            }
         }
     }
+}
+
+fn set_purge_delay(delay_ms: c_long) {
+    // SAFETY: the function is part of mimalloc, which is linked as this program's allocator; it takes plain integers and stores one.
+    unsafe { mi_option_set(PURGE_DELAY, delay_ms) }
 }
 
 #[cfg(test)]
@@ -168,6 +180,6 @@ mod tests {
     #[test]
     fn the_number_is_that_of_the_purge_delay() {
         // SAFETY: the function takes and gives plain integers.
-        assert_eq!(unsafe { mi_option_get(PURGE_DELAY) }, USUAL_DELAY_MS);
+        assert_eq!(unsafe { mi_option_get(PURGE_DELAY) }, DEFAULT_DELAY_MS);
     }
 }
