@@ -48,8 +48,8 @@ pub struct ServerConfig {
     /// Proxies whose `X-Forwarded-For` is believed, as addresses and networks like `127.0.0.1, 10.0.0.0/8`. Default empty: limits
     /// count the address of the connection. `TIDEWATER_SERVER__TRUSTED_PROXIES`.
     pub trusted_proxies: Proxies,
-    /// Bytes of resident memory from which on freed memory is given back to the system at once instead of after a second, which costs
-    /// processor time. Default 420 MiB: bulk loads stay below it for most of the time; 0: always.
+    /// Bytes of resident memory from which on freed memory is given back to the system at once instead of after ten seconds, which
+    /// costs processor time. Default 420 MiB: bulk loads stay below it for most of the time; 0: always.
     /// `TIDEWATER_SERVER__LEAN_FROM_BYTES`.
     pub lean_from_bytes: u64,
 }
