@@ -15,6 +15,7 @@ use crate::answer::{Answer, Explain};
 use crate::budget::{Budget, QueryBudget};
 use crate::cache::PartialCache;
 use crate::control::Control;
+use crate::costs::Costs;
 use crate::error::ExecuteError;
 use crate::finish::finish;
 use crate::frame::{Frame, Range};
@@ -113,21 +114,25 @@ impl Execution<'_> {
     /// The answer to a question that does not fit while all bands are read at once: the bands one after another first, so that only what
     /// they come to is held, and where that does not fit or is not kept, everything as one band.
     fn run_lean(&self, query: &Query) -> Result<Answer, ExecuteError> {
-        let is_known = match self.read_bands(query) {
-            Err(ExecuteError::Memory { .. }) => false,
-            outcome => outcome?,
+        let mut read = Costs::default();
+        let outcome = match self.read_bands(query, &mut read) {
+            Ok(true) => self.run_alone(query),
+            Ok(false) => Execution { cache: None, ..*self }.run_alone(query),
+            Err(error) => Err(error),
         };
-        if is_known {
-            match self.run_alone(query) {
-                Err(ExecuteError::Memory { .. }) => {}
-                outcome => return outcome,
-            }
-        }
-        Execution { cache: None, ..*self }.run_alone(query)
+        let answer = match outcome {
+            Err(ExecuteError::Memory { .. }) => Execution { cache: None, ..*self }.run_alone(query),
+            outcome => outcome,
+        }?;
+        // What was read ahead was read for this answer.
+        let ahead = read.total();
+        let rows_scanned = answer.rows_scanned + ahead.rows;
+        Ok(Answer { rows_scanned, bytes_scanned: answer.bytes_scanned + ahead.bytes, ..answer })
     }
 
-    /// Reads the bands of a question that are kept, each after the one before is. Tells whether all of them are kept now.
-    fn read_bands(&self, query: &Query) -> Result<bool, ExecuteError> {
+    /// Reads the bands of a question that are kept, each after the one before is, and adds what that took. Tells whether all of them
+    /// are kept now.
+    fn read_bands(&self, query: &Query, read: &mut Costs) -> Result<bool, ExecuteError> {
         let asked = self.ask(query)?;
         if asked.is_exact {
             return Ok(false);
@@ -141,7 +146,9 @@ impl Execution<'_> {
                 }
                 let (frame, budget) = (Arc::clone(frame), Arc::clone(&asked.budget));
                 let list = vec![Pass { frame, budget, is_exact: false, bands }];
-                self.aggregate(&Passes { list }, Instant::now())?;
+                let (joined, _) = self.aggregate(&Passes { list }, Instant::now())?;
+                joined.iter().for_each(|joined| read.merge(&joined.costs));
+                drop(joined);
                 if !aggregation().is_known_merged() {
                     return Ok(false);
                 }

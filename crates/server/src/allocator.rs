@@ -99,7 +99,7 @@ unsafe extern "C" {
 }
 
 /// Has freed memory given back at once for as long as the process holds more than so much. Under overload hundreds of megabytes are
-/// allocated and freed in a second: held back for a second they would double what the process takes. Never ends.
+/// allocated and freed in a second: held back they would double what the process takes. Never ends.
 pub async fn stay_lean(from_bytes: u64) {
     let mut is_lean = false;
     set_purge_delay(USUAL_DELAY_MS);

@@ -68,6 +68,7 @@ fn groups_that_are_kept_apart_need_not_fit_more_than_once() {
     let half = executor(peak / 2, 64 << 20);
     let answer = ask(&half).expect("half of that is enough for one band after another");
     assert!(answer.cache_use() != CacheUse::None, "what the bands came to was kept");
+    assert_eq!(answer.rows_scanned(), 60_000, "it says what was read for it");
     assert!(ask(&half).expect("again").rows_scanned() < 60_000, "and serves the next question");
     ask(&executor(peak / 2, 64 << 10)).expect("where nothing can be kept too");
     let refused = ask(&executor(peak / 8, 64 << 20));
